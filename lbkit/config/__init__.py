@@ -1,0 +1,32 @@
+"""Configuration: TOML text in, a frozen `Config` or every problem at once out."""
+
+from __future__ import annotations
+
+from lbkit.config.loader import load, loads
+from lbkit.config.schema import (
+    AdminConfig,
+    Catalog,
+    Config,
+    GlobalConfig,
+    HealthConfig,
+    ListenerConfig,
+    PoolConfig,
+    RouteConfig,
+    ServerConfig,
+    Timeouts,
+)
+
+__all__ = [
+    "AdminConfig",
+    "Catalog",
+    "Config",
+    "GlobalConfig",
+    "HealthConfig",
+    "ListenerConfig",
+    "PoolConfig",
+    "RouteConfig",
+    "ServerConfig",
+    "Timeouts",
+    "load",
+    "loads",
+]

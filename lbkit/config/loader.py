@@ -1,0 +1,211 @@
+"""A TOML file as `Config`: decoded, then checked for what only the whole can tell."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lbkit.config.decoder import Problems, decode, key_path
+from lbkit.config.schema import Catalog, Config, HealthConfig, ListenerConfig, PoolConfig
+from lbkit.errors import ConfigError
+from lbkit.registry import nearest
+from lbkit.server import Address
+
+__all__ = ["load", "loads"]
+
+
+def load(path: Path, catalog: Catalog) -> Config:
+    """Read and check a file; paths in it are relative to its folder.
+
+    Raises ConfigError with every problem, each line starting with the file's name.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    try:
+        return loads(text, catalog, folder=path.parent)
+    except ConfigError as error:
+        raise ConfigError([f"{path}: {line}" for line in error.problems]) from None
+
+
+def loads(text: str, catalog: Catalog, folder: Path | None = None) -> Config:
+    """Check TOML text. *folder* is what relative paths start from; None is the current one.
+
+    Raises ConfigError with one line per problem: the key path and what is wrong there.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"not valid TOML: {error}") from None
+    problems = Problems()
+    config = _resolve_paths(_decode(raw, catalog, problems), folder or Path())
+    _check_whole(config, catalog, problems)
+    if problems.lines:
+        raise ConfigError(problems.lines)
+    return config
+
+
+def _decode(raw: dict[str, Any], catalog: Catalog, problems: Problems) -> Config:
+    pools = raw.pop("pools", {})
+    if not isinstance(pools, dict):
+        problems.add("pools", "expected tables [pools.NAME]")
+        pools = {}
+    config: Config = decode(Config, raw, "", problems, extra={"pools": None})
+    decoded = {name: _decode_pool(name, table, catalog, problems) for name, table in pools.items()}
+    return dataclasses.replace(config, pools=decoded)
+
+
+def _decode_pool(name: str, table: Any, catalog: Catalog, problems: Problems) -> PoolConfig:
+    path = key_path("pools", name)
+    if not isinstance(table, dict):
+        problems.add(path, "expected a table")
+        return PoolConfig()
+    table = dict(table)
+    options, health = table.pop("options", {}), table.pop("health", None)
+    pool: PoolConfig = decode(PoolConfig, table, path, problems, extra={"options": None, "health": None})
+    algorithm = table.get("algorithm", "round_robin")
+    return dataclasses.replace(
+        pool,
+        options=_decode_options(
+            catalog.algorithms, "algorithm", algorithm, options, path, "options", problems
+        ),
+        health=None
+        if health is None
+        else _decode_health(health, key_path(path, "health"), catalog, problems),
+    )
+
+
+def _decode_health(table: Any, path: str, catalog: Catalog, problems: Problems) -> HealthConfig | None:
+    if not isinstance(table, dict):
+        problems.add(path, "expected a table")
+        return None
+    check = table.get("check")
+    kind = catalog.checks.get(check) if isinstance(check, str) else None
+    own = [field.name for field in dataclasses.fields(HealthConfig) if field.name != "options"]
+    options = {key: value for key, value in table.items() if key not in own}
+    # Where the check is unknown nobody can say which of its options are.
+    known = list(options) if kind is None else [field.name for field in dataclasses.fields(kind)]
+    health: HealthConfig = decode(HealthConfig, table, path, problems, extra=dict.fromkeys(known))
+    ours = {key: value for key, value in options.items() if key in known}
+    return dataclasses.replace(
+        health, options=_decode_options(catalog.checks, "check", check, ours, path, "", problems)
+    )
+
+
+def _decode_options(
+    parts: Mapping[str, type[Any]],
+    kind: str,
+    name: Any,
+    options: Any,
+    path: str,
+    key: str,
+    problems: Problems,
+) -> Any:
+    if not isinstance(name, str):
+        return None
+    if name not in parts:
+        problems.add(key_path(path, kind), f'unknown {kind} "{name}"{nearest(name, list(parts))}')
+        return None
+    return decode(parts[name], options, key_path(path, key) if key else path, problems)
+
+
+def _check_pool_exists(name: object, pools: Mapping[str, Any], path: str, problems: Problems) -> None:
+    if isinstance(name, str) and name not in pools:
+        problems.add(path, f'there is no pool "{name}"{nearest(name, list(pools))}')
+
+
+def _resolve_paths(config: Config, folder: Path) -> Config:
+    def resolved(listener: ListenerConfig) -> ListenerConfig:
+        routes = tuple(
+            route if route.static is None else dataclasses.replace(route, static=str(folder / route.static))
+            for route in listener.routes
+        )
+        return dataclasses.replace(listener, routes=routes)
+
+    return dataclasses.replace(config, listeners={n: resolved(v) for n, v in config.listeners.items()})
+
+
+def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
+    if not config.listeners and config.admin is None:
+        problems.add("listeners", "nothing to listen on: add a [listeners.NAME] table")
+    _check_addresses(config, problems)
+    for name, listener in config.listeners.items():
+        path = key_path("listeners", name)
+        _check_listener(config, listener, path, problems)
+        if listener.relay not in ("auto", *catalog.relays):
+            known = nearest(listener.relay, ["auto", *catalog.relays])
+            problems.add(f"{path}.relay", f'unknown relay "{listener.relay}"{known}')
+    for name, pool in config.pools.items():
+        _check_pool(pool, key_path("pools", name), problems)
+
+
+def _check_addresses(config: Config, problems: Problems) -> None:
+    seen: dict[Address, str] = {}
+    listening = [
+        (f"{key_path('listeners', name)}.listen", item.listen) for name, item in config.listeners.items()
+    ]
+    if config.admin is not None:
+        listening.append(("admin.listen", config.admin.listen))
+    for path, address in listening:
+        if address in seen and (address.port or address.path):
+            problems.add(path, f"{address} is already taken by {seen[address]}")
+        seen.setdefault(address, path)
+
+
+def _check_listener(config: Config, listener: ListenerConfig, path: str, problems: Problems) -> None:
+    _check_pool_exists(listener.pool, config.pools, f"{path}.pool", problems)
+    if listener.mode == "tcp":
+        if listener.pool is None:
+            problems.add(path, 'missing key "pool": a tcp listener sends everything to one pool')
+        if listener.routes:
+            problems.add(f"{path}.routes", 'routes need mode = "http"')
+    elif listener.pool is None and not listener.routes:
+        problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
+    _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
+    for index, route in enumerate(listener.routes):
+        here = key_path(f"{path}.routes", index)
+        if (route.pool is None) == (route.static is None):
+            problems.add(here, 'needs either "pool" or "static"')
+        if not route.path.startswith("/"):
+            problems.add(f"{here}.path", f'"{route.path}" must start with "/"')
+        _check_pool_exists(route.pool, config.pools, f"{here}.pool", problems)
+        if route.static is not None and not Path(route.static).is_dir():
+            problems.add(f"{here}.static", f'"{route.static}" is not a folder')
+
+
+def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
+    if not pool.servers:
+        problems.add(f"{path}.servers", "a pool needs at least one server")
+    _check_bounds(pool.retries, 0, 100, f"{path}.retries", problems)
+    names: dict[str, str] = {}
+    for index, server in enumerate(pool.servers):
+        here = key_path(f"{path}.servers", index)
+        if server.name in names:
+            problems.add(f"{here}.name", f'"{server.name}" is already the name of {names[server.name]}')
+        names.setdefault(server.name, here)
+        _check_bounds(server.weight, 0, 256, f"{here}.weight", problems)
+        _check_bounds(server.max_connections, 0, 1_000_000, f"{here}.max_connections", problems)
+        if not server.address.path and server.address.port == 0:
+            problems.add(f"{here}.address", "a server needs a port other than 0")
+    if pool.health is not None:
+        _check_health(pool.health, f"{path}.health", problems)
+
+
+def _check_health(health: HealthConfig, path: str, problems: Problems) -> None:
+    _check_bounds(health.rise, 1, 1000, f"{path}.rise", problems)
+    _check_bounds(health.fall, 1, 1000, f"{path}.fall", problems)
+    _check_bounds(health.jitter, 0, 0.5, f"{path}.jitter", problems)
+    for key in ("interval", "timeout"):
+        if getattr(health, key) <= 0:
+            problems.add(f"{path}.{key}", "must be more than 0")
+
+
+def _check_bounds(value: float, low: float, high: float, path: str, problems: Problems) -> None:
+    if not low <= value <= high:
+        problems.add(path, f"{value} is not from {low} to {high}")
