@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from dataclasses import dataclass
 
 __all__ = ["Address", "Server", "ServerCounters"]
@@ -71,13 +70,6 @@ class Address:
         if len(path.encode()) > 103:
             raise ValueError(f'"{text}" is not an address: a Unix socket path may have 103 bytes')
         return cls(path=path)
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        """AF_UNIX, AF_INET6, or AF_INET (also for names, which are resolved before they are dialled)."""
-        if self.path:
-            return socket.AF_UNIX
-        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     @property
     def is_numeric(self) -> bool:

@@ -131,7 +131,13 @@ def _decode_table(kind: type, value: Any, path: str, problems: Problems, extra: 
         elif _is_required(field):
             problems.add(path, f'missing key "{key}"')
             decoded[field.name] = _stand_in(field, hints[field.name], key_path(path, key))
-    return kind(**decoded)
+    try:
+        return kind(**decoded)
+    except ValueError as error:
+        # A part's options check themselves and say "key: what is wrong".
+        key, _, message = str(error).partition(": ")
+        problems.add(key_path(path, key), message)
+        return INVALID
 
 
 def _is_required(field: dataclasses.Field[Any]) -> bool:

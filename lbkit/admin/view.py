@@ -1,0 +1,169 @@
+"""What the administration endpoint shows, and how: as metric families and as plain JSON data.
+
+The runtime hands in a `View`; nothing here holds on to pools or listeners between two requests, so a
+reload needs to tell nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbkit.metrics import Family
+from lbkit.pool import Pool
+from lbkit.server import Server
+
+__all__ = ["ListenerView", "View", "families", "status"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerView:
+    """A listener's numbers at one moment. `counters` are totals since the start, by name."""
+
+    name: str
+    address: str
+    mode: str
+    pool: str | None
+    open_sessions: int
+    counters: Mapping[str, int]
+    responses: Mapping[str, int] = field(default_factory=dict)
+    """http mode: responses by class, ``"2xx"``."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything at one moment. `now` is monotonic seconds.
+
+    `unsettled` are bytes in and out, by server, of sessions in progress: the hot path adds a
+    session's bytes to its server only when it ends.
+    """
+
+    now: float
+    listeners: Sequence[ListenerView]
+    pools: Sequence[Pool]
+    unsettled: Sequence[tuple[Server, int, int]] = ()
+    reloads: int = 0
+    failed_reloads: int = 0
+
+
+_SERVER_COUNTERS = {
+    "picks": "Times the balancer picked the server.",
+    "sessions": "Sessions or requests given to the server, retried ones included.",
+    "requests": "HTTP requests sent to the server.",
+    "connect_errors": "Failed attempts to connect to the server.",
+    "response_errors": "Answers broken off or malformed.",
+    "timeouts": "Times the server was silent for too long.",
+    "retries": "Times another server was tried after this one failed.",
+    "checks_passed": "Health checks passed.",
+    "checks_failed": "Health checks failed.",
+}
+
+
+def families(view: View) -> list[Family]:
+    """The metrics of one scrape."""
+    return [
+        *_listener_families(view),
+        *_server_families(view),
+        _totals("lbkit_pool_unavailable", "Picks that found no server.", view),
+        Family("lbkit_reloads", "Reloads carried out.", "counter", [], {(): view.reloads}),
+        Family("lbkit_reloads_failed", "Reloads refused.", "counter", [], {(): view.failed_reloads}),
+    ]
+
+
+def _totals(name: str, text: str, view: View) -> Family:
+    return Family(name, text, "counter", ["pool"], {(pool.name,): pool.unavailable for pool in view.pools})
+
+
+def _listener_families(view: View) -> list[Family]:
+    open_sessions = Family("lbkit_listener_open_sessions", "Sessions open now.", "gauge", ["listener"])
+    events = Family(
+        "lbkit_listener_events", "What happened at the listener.", "counter", ["listener", "event"]
+    )
+    responses = Family("lbkit_http_responses", "Responses sent, by class.", "counter", ["listener", "class"])
+    for listener in view.listeners:
+        open_sessions.add([listener.name], listener.open_sessions)
+        for event, count in listener.counters.items():
+            events.add([listener.name, event], count)
+        for group, count in listener.responses.items():
+            responses.add([listener.name, group], count)
+    return [open_sessions, events, responses]
+
+
+def _server_families(view: View) -> list[Family]:
+    labels = ["pool", "server"]
+    up = Family("lbkit_server_up", "1 where the server may take traffic.", "gauge", labels)
+    open_sessions = Family("lbkit_server_open_sessions", "Sessions open now.", "gauge", labels)
+    weight = Family("lbkit_server_weight", "Configured weight.", "gauge", labels)
+    bytes_moved = Family(
+        "lbkit_server_bytes", "Bytes moved: in is towards the server.", "counter", [*labels, "direction"]
+    )
+    counted = {
+        key: Family(f"lbkit_server_{key}", text, "counter", labels) for key, text in _SERVER_COUNTERS.items()
+    }
+    for pool in view.pools:
+        for server in pool:
+            where = [pool.name, server.name]
+            up.add(where, pool.health(server.name).state.value == "up")
+            open_sessions.add(where, server.open_sessions)
+            weight.add(where, server.weight)
+            bytes_in, bytes_out = _bytes(server, view)
+            bytes_moved.add([*where, "in"], bytes_in)
+            bytes_moved.add([*where, "out"], bytes_out)
+            for key, family in counted.items():
+                family.add(where, getattr(server.counters, key))
+    return [up, open_sessions, weight, bytes_moved, *counted.values()]
+
+
+def _bytes(server: Server, view: View) -> tuple[int, int]:
+    """Bytes in and out of *server*, sessions in progress included."""
+    mine = [(bytes_in, bytes_out) for other, bytes_in, bytes_out in view.unsettled if other is server]
+    return (
+        server.counters.bytes_in + sum(bytes_in for bytes_in, _ in mine),
+        server.counters.bytes_out + sum(bytes_out for _, bytes_out in mine),
+    )
+
+
+def status(view: View) -> dict[str, Any]:
+    """The same as plain data for JSON: pools, servers, their state and why."""
+    return {
+        "listeners": {
+            listener.name: {
+                "address": listener.address,
+                "mode": listener.mode,
+                "pool": listener.pool,
+                "open_sessions": listener.open_sessions,
+                **listener.counters,
+                **({"responses": dict(listener.responses)} if listener.responses else {}),
+            }
+            for listener in view.listeners
+        },
+        "pools": {pool.name: _pool_status(pool, view) for pool in view.pools},
+        "reloads": view.reloads,
+        "failed_reloads": view.failed_reloads,
+    }
+
+
+def _pool_status(pool: Pool, view: View) -> dict[str, Any]:
+    return {
+        "available": [server.name for server in pool.candidates()],
+        "unavailable_picks": pool.unavailable,
+        "servers": {server.name: _server_status(pool, server, view) for server in pool},
+    }
+
+
+def _server_status(pool: Pool, server: Server, view: View) -> dict[str, Any]:
+    health = pool.health(server.name)
+    bytes_in, bytes_out = _bytes(server, view)
+    return {
+        "address": str(server.address),
+        "state": health.state.value,
+        "reason": health.reason,
+        "since_seconds": round(view.now - health.changed_at, 3),
+        "weight": server.weight,
+        "backup": server.backup,
+        "open_sessions": server.open_sessions,
+        "bytes_in": bytes_in,
+        "bytes_out": bytes_out,
+        **{key: getattr(server.counters, key) for key in _SERVER_COUNTERS},
+    }

@@ -1,0 +1,10 @@
+"""Health checks, one file each, and the prober that runs the due ones."""
+
+from __future__ import annotations
+
+from lbkit.checks.base import CHECKS, HealthCheck
+from lbkit.checks.prober import Prober
+
+__all__ = ["CHECKS", "HealthCheck", "Prober"]
+
+CHECKS.discover(__name__, list(__path__))

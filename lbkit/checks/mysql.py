@@ -1,0 +1,111 @@
+"""Health check of a MySQL or MariaDB server.
+
+With a user it logs in and runs a statement, which is the only proof that queries work. Without one
+it reads the greeting that a server sends first: that tells "up" from "too many connections" or
+"shutting down", as HAProxy's `mysql-check` does, but MySQL counts each such visit as an aborted
+connection, so a user is better.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiomysql
+import pymysql
+
+from lbkit.checks.base import CHECKS, HealthCheck
+from lbkit.errors import CheckFailed
+from lbkit.server import Address
+from lbkit.sockets import connect
+
+__all__ = ["MysqlCheck", "MysqlCheckOptions"]
+
+_PROTOCOL_10 = 0x0A
+_ERROR = 0xFF
+_MAX_GREETING = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlCheckOptions:
+    """`user` logs in and runs ``SELECT 1``; its password comes from `password_env` or `password_file`."""
+
+    user: str = ""
+    password_env: str = ""
+    password_file: str = ""
+
+    def password(self) -> str:
+        """The password, read anew each time; raises CheckFailed where there is none."""
+        if self.password_env:
+            try:
+                return os.environ[self.password_env]
+            except KeyError:
+                raise CheckFailed(f"${self.password_env} is not set") from None
+        if self.password_file:
+            try:
+                return Path(self.password_file).read_text("utf-8").rstrip("\n")
+            except OSError as error:
+                raise CheckFailed(f"{self.password_file}: {error.strerror}") from None
+        return ""
+
+
+@CHECKS.register("mysql", MysqlCheckOptions)
+class MysqlCheck(HealthCheck):
+    """A MySQL or MariaDB server greets, and with `user` answers a query."""
+
+    async def probe(self, address: Address) -> str:
+        if self.options.user:
+            return await self._query(address)
+        return await self._greeting(address)
+
+    async def _query(self, address: Address) -> str:
+        where = (
+            {"unix_socket": address.path} if address.path else {"host": address.host, "port": address.port}
+        )
+        try:
+            connection = await aiomysql.connect(
+                user=self.options.user, password=self.options.password(), **where
+            )
+        except (pymysql.err.Error, OSError) as error:
+            raise CheckFailed(_words(error)) from None
+        try:
+            cursor = await connection.cursor()
+            await cursor.execute("SELECT 1")
+            await cursor.fetchall()
+        except (pymysql.err.Error, OSError) as error:
+            raise CheckFailed(_words(error)) from None
+        finally:
+            connection.close()
+        return f"answered, version {connection.get_server_info()}"
+
+    async def _greeting(self, address: Address) -> str:
+        sock = await connect(address, timeout=0)
+        reader, writer = await asyncio.open_connection(sock=sock)
+        try:
+            head = await reader.readexactly(4)
+            length = int.from_bytes(head[:3], "little")
+            if not 1 < length <= _MAX_GREETING:
+                raise CheckFailed("the greeting is not MySQL's")
+            return _read_greeting(await reader.readexactly(length))
+        except (asyncio.IncompleteReadError, OSError):
+            raise CheckFailed("closed before its greeting was complete") from None
+        finally:
+            writer.transport.abort()
+
+
+def _words(error: Exception) -> str:
+    """A driver's error as ``code: text``."""
+    return ": ".join(str(arg) for arg in error.args) or type(error).__name__
+
+
+def _read_greeting(packet: bytes) -> str:
+    """The version in a server's first packet (protocol 10), or its refusal as CheckFailed."""
+    if packet[0] == _ERROR:
+        code = int.from_bytes(packet[1:3], "little")
+        raise CheckFailed(f"{code}: {packet[3:].decode('utf-8', 'replace')}")
+    version, end, _ = packet[1:].partition(b"\0")
+    if packet[0] != _PROTOCOL_10 or not end:
+        raise CheckFailed("the greeting is not MySQL's")
+    return f"greeted, version {version.decode('ascii', 'replace')}"

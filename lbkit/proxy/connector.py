@@ -1,0 +1,3 @@
+from lbkit.sockets import connect
+
+__all__ = ["connect"]

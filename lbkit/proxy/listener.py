@@ -1,0 +1,121 @@
+"""A bound address that turns accepts into sessions.
+
+Accepting is a plain loop on the non-blocking socket until it would block, a bounded number at a
+time, so that a flood of new clients does not hold up the sessions in progress. Two conditions pause
+it: the connection limit (clients then wait in the kernel's backlog and are not refused) and a lack
+of descriptors or memory, where accepting again at once would only spin.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Callable
+
+from lbkit.server import Address
+from lbkit.sockets import bind
+
+__all__ = ["Accept", "Listener"]
+
+logger = logging.getLogger("lbkit.listener")
+
+Accept = Callable[[socket.socket], None]
+"""Takes an accepted non-blocking socket and owns it."""
+
+_BATCH = 64
+_PAUSE = 0.1
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Listener:
+    """Accepts on *address* and hands each socket to *accept*.
+
+    The owner of the sessions says with `session_ended` when one is over; at most `max_connections`
+    are open at a time.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        address: Address,
+        accept: Accept,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        max_connections: int = 20_000,
+    ) -> None:
+        self.name = name
+        self.address = address
+        self.accept = accept
+        self.max_connections = max_connections
+        self.open_sessions = 0
+        self.sessions = 0
+        """Sessions accepted since the start."""
+        self.accept_errors = 0
+        self._loop = loop
+        self._sock: socket.socket | None = None
+        self._accepting = False
+        self._pause: asyncio.TimerHandle | None = None
+
+    def bind(self) -> None:
+        """Take the address without accepting yet; raises StartFailed. Port 0 becomes a real one."""
+        self._sock = bind(self.address)
+        if not self.address.path:
+            host, port = self._sock.getsockname()[:2]
+            self.address = Address(host, port)
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._accepting = True
+        self._resume()
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._accepting and self._sock is not None and self.open_sessions < self.max_connections:
+            self._loop.add_reader(self._sock.fileno(), self._readable)
+
+    def _readable(self) -> None:
+        sock = self._sock
+        assert sock is not None
+        for _ in range(_BATCH):
+            if self.open_sessions >= self.max_connections:
+                self._loop.remove_reader(sock.fileno())
+                return
+            try:
+                client, _ = sock.accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as error:
+                self._accept_failed(error)
+                return
+            client.setblocking(False)
+            self.open_sessions += 1
+            self.sessions += 1
+            self.accept(client)
+
+    def _accept_failed(self, error: OSError) -> None:
+        # Any other error is of the one connection that left before it was accepted (accept(2)).
+        self.accept_errors += 1
+        if error.errno in _EXHAUSTED and self._sock is not None:
+            logger.warning("listener %s: accepting pauses for %g s: %s", self.name, _PAUSE, error.strerror)
+            self._loop.remove_reader(self._sock.fileno())
+            self._pause = self._loop.call_later(_PAUSE, self._resume)
+
+    def session_ended(self) -> None:
+        """One session is over: one more may come."""
+        was_full = self.open_sessions >= self.max_connections
+        self.open_sessions -= 1
+        if was_full and self._pause is None:
+            self._resume()
+
+    def stop(self) -> None:
+        """Stop accepting and free the address; sessions in progress go on."""
+        self._accepting = False
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
+        if self._sock is not None:
+            self._loop.remove_reader(self._sock.fileno())
+            self._sock.close()
+            self._sock = None

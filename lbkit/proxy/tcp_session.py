@@ -1,0 +1,285 @@
+"""tcp mode: accept → pick → connect (→ another server) → relay → close.
+
+A session is a small object and a few callbacks, without a task. Until a server has accepted, nothing
+is read from the client, so a server that refuses costs the client only time: its bytes wait in the
+kernel and go to the next one.
+
+Timeouts are looked at by the service's tick: those of connecting at every tick, idleness at a tenth
+of the shorter timeout. A relay only counts bytes; whether the counts moved since the last look says
+whether a side was idle.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lbkit.errors import ConnectFailed, LbkitError, NoServerAvailable
+from lbkit.pool import Pool
+from lbkit.proxy.ticker import TICK, Ticker
+from lbkit.relay import Relay, RelayEnd
+from lbkit.server import Server
+from lbkit.sockets import Dial
+
+__all__ = ["TcpService", "TcpSettings"]
+
+logger = logging.getLogger("lbkit.tcp")
+
+_QUIET = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class TcpSettings:
+    """Seconds; 0 is no limit. `connect` bounds one attempt, `client` and `server` idleness."""
+
+    connect: float = 5.0
+    client: float = 600.0
+    server: float = 600.0
+
+
+class TcpSession:
+    """One client's connection and the server that it is paired with."""
+
+    __slots__ = (
+        "_client",
+        "_dial",
+        "_pool",
+        "_relay",
+        "_server",
+        "_service",
+        "_tried",
+        "client_idle_since",
+        "connect_deadline",
+        "progress",
+        "server_idle_since",
+    )
+
+    def __init__(self, service: TcpService, client: socket.socket) -> None:
+        self._service = service
+        self._client: socket.socket | None = client
+        # A reload may give the listener another pool; a session stays with the one it began with.
+        self._pool = service.pool
+        self._server: Server | None = None
+        self._tried: tuple[Server, ...] = ()
+        self._dial: Dial | None = None
+        self._relay: Relay | None = None
+        self.connect_deadline = 0.0
+        self.progress = (0, 0)
+        self.client_idle_since = self.server_idle_since = 0.0
+
+    def route(self) -> None:
+        """Pick a server and connect to it; on failure another one, up to the pool's retries."""
+        service = self._service
+        now = service.loop.time()
+        try:
+            server = self._pool.pick(now, self._tried)
+        except NoServerAvailable as error:
+            service.session_failed(error)
+            self._close()
+            return
+        self._server = server
+        self._pool.acquire(server)
+        if service.settings.connect:
+            self.connect_deadline = now + service.settings.connect
+        self._dial = Dial(service.loop, server.address, self._connected)
+        self._dial.start()
+
+    def _connected(self, result: socket.socket | ConnectFailed) -> None:
+        self._dial = None
+        if isinstance(result, ConnectFailed):
+            self._connect_failed(result)
+            return
+        service, client = self._service, self._client
+        assert client is not None
+        self._client = None
+        self.client_idle_since = self.server_idle_since = service.loop.time()
+        service.relaying(self)
+        self._relay = service.relay(service.loop, client, result, self._relayed)
+        self._relay.start()
+
+    def connect_timed_out(self) -> None:
+        """The attempt in progress took too long."""
+        assert self._dial is not None
+        self._dial.cancel()
+        self._dial = None
+        self._connect_failed(ConnectFailed(f"not connected within {self._service.settings.connect:g} s"))
+
+    def _connect_failed(self, error: ConnectFailed) -> None:
+        server = self._server
+        assert server is not None
+        server.counters.connect_errors += 1
+        self._pool.release(server)
+        self._server = None
+        self._tried = (*self._tried, server)
+        if len(self._tried) > self._pool.retries:
+            self._service.session_failed(error)
+            self._close()
+            return
+        server.counters.retries += 1
+        # From a fresh call stack: a Dial may fail at once, and a large pool of those would recurse.
+        self._service.loop.call_soon(self._retry)
+
+    def _retry(self) -> None:
+        if self._client is not None:
+            self.route()
+
+    def _relayed(self, end: RelayEnd) -> None:
+        server, relay = self._server, self._relay
+        assert server is not None and relay is not None
+        server.counters.bytes_in += relay.bytes_in
+        server.counters.bytes_out += relay.bytes_out
+        if end is RelayEnd.SERVER_RESET:
+            server.counters.response_errors += 1
+        self._pool.release(server)
+        self._service.ended(self)
+
+    @property
+    def bytes_so_far(self) -> tuple[Server | None, int, int]:
+        """The server and the bytes in and out that are not on its counters yet."""
+        if self._relay is None:
+            return None, 0, 0
+        return self._server, self._relay.bytes_in, self._relay.bytes_out
+
+    def look(self, now: float) -> None:
+        """End the relay where a side was idle for too long."""
+        relay, settings = self._relay, self._service.settings
+        assert relay is not None
+        client_before, server_before = self.progress
+        self.progress = client_now, server_now = relay.progress()
+        if client_now != client_before:
+            self.client_idle_since = now
+        if server_now != server_before:
+            self.server_idle_since = now
+        if settings.client and now - self.client_idle_since > settings.client:
+            self._service.client_timeouts += 1
+            relay.abort()
+        elif settings.server and now - self.server_idle_since > settings.server:
+            assert self._server is not None
+            self._server.counters.timeouts += 1
+            relay.abort()
+
+    def abort(self) -> None:
+        """End it now, whatever state it is in."""
+        if self._relay is not None:
+            self._relay.abort()
+            return
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        if self._server is not None:
+            self._pool.release(self._server)
+            self._server = None
+        self._close()
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+            self._service.ended(self)
+
+
+class TcpService:
+    """The tcp sessions of one listener. `pool` and `settings` may be replaced at any time."""
+
+    def __init__(
+        self,
+        name: str,
+        pool: Pool,
+        relay: type[Relay],
+        settings: TcpSettings,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        ticker: Ticker,
+        on_end: Callable[[], None],
+    ) -> None:
+        """*on_end* is called once for each session that is over."""
+        self.name = name
+        self.pool = pool
+        self.relay = relay
+        self.settings = settings
+        self.loop = loop
+        self.client_timeouts = 0
+        self.failed_sessions = 0
+        """Sessions that ended because no server took them."""
+        self._ticker = ticker
+        self._on_end = on_end
+        self._connecting: set[TcpSession] = set()
+        self._relaying: set[TcpSession] = set()
+        self._next_look = 0.0
+        self._quiet_until = 0.0
+        self._idle_event: asyncio.Event | None = None
+
+    def accept(self, client: socket.socket) -> None:
+        """A session begins on an accepted non-blocking socket."""
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        session = TcpSession(self, client)
+        self._connecting.add(session)
+        self._ticker.wake(self._tick)
+        session.route()
+
+    def relaying(self, session: TcpSession) -> None:
+        """*session* has its server."""
+        self._connecting.discard(session)
+        self._relaying.add(session)
+
+    def ended(self, session: TcpSession) -> None:
+        """*session* is over."""
+        self._connecting.discard(session)
+        self._relaying.discard(session)
+        self._on_end()
+        if self._idle_event is not None and not self.open_sessions:
+            self._idle_event.set()
+
+    def session_failed(self, error: LbkitError) -> None:
+        """Count a session that no server took; said in the log at most every few seconds."""
+        self.failed_sessions += 1
+        now = self.loop.time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            logger.warning(
+                "listener %s: session failed (%d so far): %s", self.name, self.failed_sessions, error
+            )
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions connecting or relaying now."""
+        return len(self._connecting) + len(self._relaying)
+
+    def unsettled_bytes(self) -> list[tuple[Server, int, int]]:
+        """Server, bytes in and bytes out of the sessions in progress, for a scrape."""
+        found = (session.bytes_so_far for session in self._relaying)
+        return [(server, bytes_in, bytes_out) for server, bytes_in, bytes_out in found if server is not None]
+
+    def _tick(self, now: float) -> bool:
+        for session in [s for s in self._connecting if 0 < s.connect_deadline <= now]:
+            session.connect_timed_out()
+        if now >= self._next_look:
+            self._next_look = now + self._look_interval()
+            for session in list(self._relaying):
+                session.look(now)
+        return self.open_sessions > 0
+
+    def _look_interval(self) -> float:
+        limits = [limit for limit in (self.settings.client, self.settings.server) if limit]
+        return min(10.0, max(TICK, min(limits, default=10.0) / 10))
+
+    async def drain(self, timeout: float) -> bool:
+        """Wait until every session has ended, at most *timeout* seconds; False when some had not."""
+        if not self.open_sessions:
+            return True
+        self._idle_event = asyncio.Event()
+        try:
+            async with asyncio.timeout(timeout):
+                await self._idle_event.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def abort(self) -> None:
+        """End every session now."""
+        for session in [*self._connecting, *self._relaying]:
+            session.abort()

@@ -1,0 +1,99 @@
+"""What every relay is: it owns a session's two sockets and moves bytes until both directions end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from enum import Enum
+from typing import ClassVar
+
+from lbkit.registry import Registry
+
+__all__ = ["RELAYS", "Relay", "RelayEnd", "choose_relay"]
+
+logger = logging.getLogger("lbkit.relay")
+
+
+class RelayEnd(Enum):
+    """Why a relay ended."""
+
+    DONE = "both sides finished"
+    CLIENT_RESET = "client reset the connection"
+    SERVER_RESET = "server reset the connection"
+    ABORTED = "ended by the balancer"
+
+
+class Relay(ABC):
+    """One session's data path.
+
+    Takes two connected non-blocking sockets and owns them: whatever happens, both are closed when
+    `on_end` is called, which is exactly once. A half-close of one side is passed on to the other,
+    a reset as a reset. Memory is bounded with a slow reader, in both directions.
+    """
+
+    preference: ClassVar[int]
+    """Which one `auto` takes: the highest that works here."""
+
+    @classmethod
+    def unsupported(cls) -> str | None:
+        """Why this relay cannot be used on this machine by this process; None where it can."""
+        return None
+
+    @abstractmethod
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        downstream: socket.socket,
+        upstream: socket.socket,
+        on_end: Callable[[RelayEnd], None],
+    ) -> None: ...
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin to move bytes; call once."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Drop what is not sent and close both sides; `on_end` follows with ABORTED."""
+
+    @property
+    @abstractmethod
+    def bytes_in(self) -> int:
+        """Bytes received from the client so far."""
+
+    @property
+    @abstractmethod
+    def bytes_out(self) -> int:
+        """Bytes received from the server so far."""
+
+    @abstractmethod
+    def progress(self) -> tuple[int, int]:
+        """Bytes moved so far on the client's side and on the server's side, either way.
+
+        A side is idle while its number does not change: it neither sent nor took anything. Bytes
+        that wait for a slow reader are not counted as taken.
+        """
+
+
+RELAYS: Registry[Relay] = Registry("relay")
+
+
+def choose_relay(name: str) -> type[Relay]:
+    """The relay called *name*; for ``auto`` the best one that works here.
+
+    Raises KernelUnsupported-free ValueError for a named relay that cannot work here.
+    """
+    if name != "auto":
+        relay = RELAYS[name].factory
+        if reason := relay.unsupported():
+            raise ValueError(f'relay "{name}" cannot be used here: {reason}')
+        return relay
+    for entry in sorted(RELAYS.values(), key=lambda entry: -entry.factory.preference):
+        reason = entry.factory.unsupported()
+        if reason is None:
+            return entry.factory
+        logger.info("relay %s passed over: %s", entry.name, reason)
+    raise AssertionError("the stream relay works everywhere")
