@@ -1,0 +1,327 @@
+"""`DatabaseCluster`: a primary and its replicas, real servers as child processes of this one.
+
+    async with DatabaseCluster("state/mysql", replicas=1) as cluster:
+        print(cluster.primary.dsn, cluster.replicas[0].dsn)
+
+The directory is owned by one run at a time and keeps the data, the ports and the passwords for the next
+one. Replication is by global transaction ids, so a server that comes back continues where it was.
+There is no failover here: a primary that dies is started again and opened for writing again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from lbkit.cluster.database import Flavour, ServerProgram, find_server
+from lbkit.cluster.flavours import HOST, Channel
+from lbkit.cluster.identity import Identity
+from lbkit.cluster.mysqld import Mysqld, PortTaken, free_port, is_free
+from lbkit.cluster.report import Report, Silent
+from lbkit.cluster.statedir import StateDir
+from lbkit.errors import LbkitError, ServerError, StartFailed
+
+__all__ = ["DatabaseCluster", "RunningServer"]
+
+REPLICATION_TIMEOUT = 30.0  # seconds for a replica to connect to its primary
+POLL = 0.05
+WATCH_INTERVAL = 2.0  # seconds between two looks at replication
+FIRST_DELAY, LONGEST_DELAY = 0.5, 30.0  # seconds before a server that died is started again
+STEADY = 30.0  # seconds after which a restart counts as a success
+PORT_TRIES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """One server of the cluster; `dsn` carries the application account and its password."""
+
+    name: str
+    role: Literal["primary", "replica"]
+    host: str
+    port: int
+    dsn: str
+    pid: int
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        return f"{self.host}:{self.port}"
+
+
+class DatabaseCluster:
+    """A primary and *replicas* replicas in *directory*, on *program* or whatever `find_server` gives.
+
+    Ports: those given (primary first), else those of the last run where still free, else free ones.
+    With *supervise* a server that dies is started again, after 0.5 to 30 seconds; without it `wait`
+    raises. What happens is told to *report*.
+
+    A command line calls `find_server` itself before it starts its event loop: a download can then be
+    interrupted at once.
+    """
+
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        replicas: int = 1,
+        program: ServerProgram | None = None,
+        flavour: Flavour | None = None,
+        ports: Sequence[int] | None = None,
+        database: str = "app",
+        supervise: bool = False,
+        report: Report | None = None,
+    ) -> None:
+        if replicas < 0:
+            raise ValueError(f"replicas must be at least 0, not {replicas}")
+        if not database.replace("_", "").isalnum():
+            raise ValueError(f"database {database!r}: letters, digits and underscores only")
+        if ports is not None and len(ports) != replicas + 1:
+            raise ValueError(f"{len(ports)} ports given for {replicas + 1} servers")
+        self._state = StateDir(directory)
+        self._count = replicas + 1
+        self._program = program
+        self._flavour = flavour
+        self._asked_ports = ports
+        self._database = database
+        self._supervise = supervise
+        self._report = report or Silent()
+        self._identity: Identity | None = None
+        self._nodes: dict[str, Mysqld] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._over: asyncio.Future[None] | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where the state is kept, absolute."""
+        return self._state.path
+
+    @property
+    def program(self) -> ServerProgram:
+        """The server program in use; RuntimeError before `start`."""
+        if self._program is None:
+            raise RuntimeError("the cluster was not started")
+        return self._program
+
+    @property
+    def servers(self) -> list[RunningServer]:
+        """All servers, the primary first."""
+        found = [self._describe(node) for node in self._nodes.values()]
+        return sorted(found, key=lambda server: (server.role != "primary", server.name))
+
+    @property
+    def primary(self) -> RunningServer:
+        """The server that takes writes."""
+        return self.servers[0]
+
+    @property
+    def replicas(self) -> list[RunningServer]:
+        """The servers that follow the primary."""
+        return self.servers[1:]
+
+    def _describe(self, node: Mysqld) -> RunningServer:
+        known = self._known
+        role: Literal["primary", "replica"] = "primary" if node.name == known.primary else "replica"
+        dsn = f"mysql://lbkit:{known.accounts.application}@{HOST}:{node.port}/{known.database}"
+        return RunningServer(node.name, role, HOST, node.port, dsn, node.pid)
+
+    @property
+    def _known(self) -> Identity:
+        if self._identity is None:
+            raise RuntimeError("the cluster was not started")
+        return self._identity
+
+    async def __aenter__(self) -> DatabaseCluster:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start all servers and replication; nothing is left running when that fails.
+
+        Raises StartFailed, in one line: the directory is in use, no database server, a port taken, or
+        what a server's log says.
+        """
+        self._state.lock()
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        for child in await asyncio.to_thread(self._state.end_leftovers):
+            self._report.say(f"ended {child.name} (process {child.pid}), left by a run that was killed")
+        await self._identify()
+        await _all(self._start_node(name, index) for index, name in enumerate(self._names()))
+        self._known.save(self.directory)
+        await self._take_role(self._nodes[self._known.primary])
+        await _all(self._take_role(node) for node in self._nodes.values() if not self._is_primary(node))
+        self._over = asyncio.get_running_loop().create_future()
+        self._tasks = [asyncio.create_task(self._watch(node)) for node in self._nodes.values()]
+        self._tasks.append(asyncio.create_task(self._watch_replication()))
+
+    async def stop(self) -> None:
+        """Stop all servers and give the directory up; harmless when nothing runs."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        try:
+            await asyncio.gather(*(node.stop() for node in self._nodes.values()))
+        finally:
+            if self._over and not self._over.done():
+                self._over.set_result(None)
+            self._state.unlock()
+
+    async def wait(self) -> None:
+        """Return when the cluster was stopped; without supervision ServerError when a server died."""
+        if self._over is None:
+            raise RuntimeError("the cluster was not started")
+        await asyncio.shield(self._over)
+
+    async def status(self) -> dict[str, Channel | None]:
+        """Replication of each server by name; None for the primary. Raises ConnectFailed."""
+        return {name: await node.channel() for name, node in self._nodes.items()}
+
+    async def _identify(self) -> None:
+        known = Identity.load(self.directory)
+        wanted = self._flavour or (self._program.flavour if self._program else None)
+        if known and wanted and known.flavour != wanted:
+            raise StartFailed(f"{self.directory} holds {known.flavour} data, not {wanted}")
+        if self._program is None:
+            flavour = known.flavour if known else wanted
+            self._program = await asyncio.to_thread(find_server, flavour, self._report)
+        self._identity = known or Identity(self._program.flavour)
+        self._identity.database = self._database
+        self._identity.save(self.directory)  # before any server is made with its passwords
+
+    def _names(self) -> list[str]:
+        """The primary and enough others, so that fewer replicas than last time never drop it."""
+        first = self._known.primary
+        others = (f"mysql{number}" for number in range(1, self._count + 1))
+        return [first, *[name for name in others if name != first][: self._count - 1]]
+
+    def _is_primary(self, node: Mysqld) -> bool:
+        return node.name == self._known.primary
+
+    async def _start_node(self, name: str, index: int) -> None:
+        asked = self._asked_ports[index] if self._asked_ports else 0
+        if asked and not is_free(asked):
+            raise StartFailed(f"port {asked} for {name} is in use")
+        remembered = self._known.ports.get(name, 0)
+        port = asked or (remembered if remembered and is_free(remembered) else free_port())
+        for attempt in range(PORT_TRIES):
+            node = self._nodes[name] = self._make(name, port)
+            await node.prepare(self._report)
+            try:
+                await node.start()
+                break
+            except PortTaken:
+                if asked or attempt == PORT_TRIES - 1:
+                    raise
+                port = free_port()
+        self._known.ports[name] = node.port
+
+    def _make(self, name: str, port: int) -> Mysqld:
+        return Mysqld(
+            self.program,
+            self._state,
+            name,
+            port=port,
+            server_id=int(name.removeprefix("mysql")),
+            accounts=self._known.accounts,
+            database=self._database,
+        )
+
+    async def _take_role(self, node: Mysqld) -> None:
+        try:
+            if self._is_primary(node):
+                await node.open_for_writing()
+            else:
+                await node.follow(self._nodes[self._known.primary].port)
+                await self._wait_until_following(node)
+        except ServerError as error:
+            raise StartFailed(f"{node.name}: {error}") from None
+
+    async def _wait_until_following(self, node: Mysqld) -> None:
+        channel: Channel | None = None
+        try:
+            async with asyncio.timeout(REPLICATION_TIMEOUT):
+                while not (channel and channel.running):
+                    channel = await node.channel()
+                    await asyncio.sleep(POLL)
+        except TimeoutError:
+            reason = channel.error if channel and channel.error else "its primary does not answer"
+            raise StartFailed(f"{node.name} does not replicate: {reason}") from None
+
+    async def _watch(self, node: Mysqld) -> None:
+        """Notice that a server ended, and under supervision start it again for as long as it takes."""
+        loop = asyncio.get_running_loop()
+        delay = FIRST_DELAY
+        while True:
+            since = loop.time()
+            how = await node.wait()
+            if not self._supervise:
+                self._fail(ServerError(f"{node.name} ended: {how}"))
+                return
+            delay = FIRST_DELAY if loop.time() - since > STEADY else delay
+            self._report.say(f"{node.name} ended ({how}); starting it again in {delay:g} s")
+            delay = await self._start_again(node, delay)
+
+    async def _start_again(self, node: Mysqld, delay: float) -> float:
+        """Start until it works; the delay to take when it ends once more."""
+        while True:
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, LONGEST_DELAY)
+            try:
+                await node.start()
+                await self._take_role(node)
+            except LbkitError as error:
+                self._report.say(f"{node.name} did not come back: {error}; trying again in {delay:g} s")
+                await node.stop()
+            else:
+                self._report.say(f"{node.name} is back")
+                return delay
+
+    def _fail(self, error: ServerError) -> None:
+        if self._over and not self._over.done():
+            self._over.set_exception(error)
+            self._over.exception()  # seen, so that asyncio does not complain when nobody waits
+        self._report.say(str(error))
+
+    async def _watch_replication(self) -> None:
+        """Tell when replication on a server breaks or recovers."""
+        told: dict[str, str] = {}
+        while True:
+            await asyncio.sleep(WATCH_INTERVAL)
+            for node in self._nodes.values():
+                with contextlib.suppress(LbkitError):  # a server that is down is told by `_watch`
+                    if not self._is_primary(node):
+                        self._tell(node.name, await node.channel(), told)
+
+    def _tell(self, name: str, channel: Channel | None, told: dict[str, str]) -> None:
+        error = channel.error if channel else "it follows nobody"
+        if error != told.get(name, ""):
+            told[name] = error
+            self._report.say(f"{name} does not replicate: {error}" if error else f"{name} replicates again")
+
+
+async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all steps at the same time and wait for all; raise the first failure only when none runs on."""
+    tasks = [asyncio.ensure_future(step) for step in steps]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
