@@ -1,0 +1,11 @@
+"""The I/O half of HTTP/1.1 on the server's side: connections in, one `Exchange` at a time out.
+
+An `HttpServer` makes a protocol for each connection; whoever accepts connections plugs that in. A
+`Handler` answers one `Exchange`: files, an ASGI application and the forwarder of a proxy are handlers.
+"""
+
+from lbkit.exchange.exchange import Exchange, Handler
+from lbkit.exchange.server import HttpCounters, HttpServer
+from lbkit.exchange.settings import HttpSettings
+
+__all__ = ["Exchange", "Handler", "HttpCounters", "HttpServer", "HttpSettings"]

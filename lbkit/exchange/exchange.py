@@ -1,0 +1,222 @@
+"""`Exchange`: one request and its response, as a handler sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeAlias
+
+from lbkit.errors import ClientError
+from lbkit.http.messages import Headers, Request, get
+from lbkit.http.status import error_page, reason_of
+
+__all__ = ["Exchange", "Handler", "Peer", "Wire"]
+
+Handler: TypeAlias = "Callable[[Exchange], Awaitable[None]]"
+Peer: TypeAlias = "tuple[str, int] | None"
+
+
+class Wire(Protocol):
+    """What an exchange needs of the connection it is on."""
+
+    client: Peer
+    server: Peer
+    scheme: str
+
+    def body_wanted(self) -> None:
+        """The handler waits for the body: send 100 Continue if the client waits for that."""
+
+    def body_taken(self) -> None:
+        """The body buffer is empty again."""
+
+    def send_head(self, status: int, headers: Headers, reason: bytes) -> None: ...
+
+    def send_body(self, data: bytes) -> None: ...
+
+    def send_end(self) -> None: ...
+
+    def send_whole(self, status: int, headers: Headers, reason: bytes, body: bytes) -> None:
+        """Head, body and end in one write."""
+
+    async def drain(self) -> None:
+        """Wait while the client takes no more."""
+
+    def abort(self) -> None:
+        """Drop the connection so that the client sees a failure."""
+
+
+class Exchange:
+    """One request and its response.
+
+    A handler reads the body with `read`, answers with `start`, `write` and `end`, or with `respond`, and
+    returns. Once the client is gone `read`, `write` and the others raise ClientError with status 0, which a
+    handler lets pass.
+
+    `number` counts the requests of the connection from 1.
+    """
+
+    def __init__(self, wire: Wire, request: Request, number: int, *, body_buffer: int) -> None:
+        self.request = request
+        self.number = number
+        self.client = wire.client
+        """The neighbour's address and port; None on a Unix socket."""
+        self.server = wire.server
+        self.scheme = wire.scheme
+        self.started = False
+        """Whether the response's head was sent."""
+        self.ended = False
+        """Whether the response is complete; what the handler still does is its own affair."""
+        self.disconnected = False
+        """Whether the client closed its side or was lost. Writing may still work: it may be half-closed."""
+        self.waits_for_body = False
+        """Whether the handler is in `read` and it is the client's turn."""
+        self.on_disconnect: Callable[[], None] | None = None
+        """Called once when `disconnected` becomes true before the response has ended."""
+        self._wire = wire
+        self._body_buffer = body_buffer
+        self._chunks: deque[bytes] = deque()
+        self._buffered = 0
+        self._body_complete = False
+        self._error: ClientError | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+
+    # ---- for handlers ----
+
+    async def read(self) -> bytes:
+        """The next piece of the request's body; ``b""`` at its end.
+
+        The first call sends 100 Continue to a client that waits for it. Raises ClientError: 400 for a
+        malformed body, 408 for one that stopped coming, 0 for a client that left.
+        """
+        while not self._chunks:
+            if self._body_complete:
+                return b""
+            if self._error is not None:
+                raise self._error
+            if self.ended:
+                raise ClientError("the response ended before the body was read", 0)
+            await self._more_body()
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._buffered = 0
+        self._wire.body_taken()
+        return data
+
+    async def _more_body(self) -> None:
+        self.waits_for_body = True
+        self._wire.body_wanted()
+        try:
+            await self._changed()
+        finally:
+            self.waits_for_body = False
+
+    async def start(self, status: int, headers: Headers, reason: bytes | None = None) -> None:
+        """Send the head of the response. Date and Server are added where they are missing.
+
+        Without Content-Length the body is chunked, or ends with the connection for HTTP/1.0.
+        Raises ValueError for fields that cannot be sent.
+        """
+        self._check_open(started=False)
+        self._wire.send_head(status, headers, reason_of(status) if reason is None else reason)
+        self.started = True
+        await self._wire.drain()
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body and wait while the client is slow; dropped for HEAD, 204 and 304.
+
+        Raises ValueError for more than Content-Length said.
+        """
+        self._check_open(started=True)
+        if data:
+            self._wire.send_body(data)
+            await self._wire.drain()
+
+    async def end(self) -> None:
+        """The response is complete; raises ValueError when it is less than Content-Length said."""
+        self._check_open(started=True)
+        self._wire.send_end()
+        await self._wire.drain()
+
+    async def respond(
+        self, status: int, headers: Headers, body: bytes = b"", reason: bytes | None = None
+    ) -> None:
+        """The whole response in one write; Content-Length is added where it is missing."""
+        self._check_open(started=False)
+        if get(headers, b"content-length") is None and status != 304:
+            headers = [*headers, (b"Content-Length", b"%d" % len(body))]
+        reason = reason_of(status) if reason is None else reason
+        self._wire.send_whole(status, headers, reason, body)
+        await self._wire.drain()
+
+    async def respond_error(self, status: int, headers: Headers | None = None) -> None:
+        """A small page that names *status*; *headers* are added to it."""
+        fields, body = error_page(status)
+        await self.respond(status, [*fields, *(headers or [])], body)
+
+    async def wait_disconnected(self) -> None:
+        """Return when the client is gone, or the response has ended."""
+        while not (self.disconnected or self.ended):
+            await self._changed()
+
+    def abort(self) -> None:
+        """Drop the connection: the client sees a failure and never a short but clean response."""
+        self._wire.abort()
+
+    # ---- for the connection ----
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much body is buffered that the client should wait."""
+        return self._buffered > self._body_buffer
+
+    def feed(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        self._chunks.append(data)
+        self._buffered += len(data)
+        self._wake()
+
+    def feed_end(self) -> None:
+        """The request is complete."""
+        self._body_complete = True
+        self._wake()
+
+    def feed_error(self, error: ClientError) -> None:
+        """The rest of the body will not come."""
+        self._error = self._error or error
+        self._wake()
+
+    def lose(self) -> None:
+        """The client closed its side or was lost."""
+        if self.disconnected or self.ended:
+            return
+        self.disconnected = True
+        if not self._body_complete:
+            self.feed_error(ClientError("the client left", 0))
+        self._wake()
+        if self.on_disconnect is not None:
+            self.on_disconnect()
+
+    def finish(self) -> None:
+        """The response is complete."""
+        self.started = self.ended = True
+        self._wake()
+
+    def _check_open(self, *, started: bool) -> None:
+        if self.ended:
+            raise RuntimeError("the response has already ended")
+        if self.started != started:
+            raise RuntimeError(f"the response has {'not' if started else 'already'} started")
+
+    async def _changed(self) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiters.remove(waiter)
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)

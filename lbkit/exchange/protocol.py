@@ -1,0 +1,378 @@
+"""`HttpProtocol`: one connection of a client, from accept to close.
+
+The engine turns bytes into events; this class moves them between transport, engine and `Exchange`:
+
+- One exchange at a time. Requests that a client sends ahead stay in the engine, in order; when too
+  much is held, the transport is no longer read from, and the client's TCP window closes.
+- An exchange is over when its response is complete, not when its handler returns: an application may
+  go on with work of its own while the connection serves the next request.
+- A response that was refused a request's body is followed by a lingering close: the sending side is
+  shut, and what still comes is thrown away for a while, so that the client gets to read the response.
+- Timeouts are looked at by the server's one timer (`check`); nothing here arms a timer per request.
+
+Rejected: asyncio streams, which cost a second buffer and a wake-up per read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from lbkit.errors import ClientError, NoServerAvailable, ServerError, ServerTimeout
+from lbkit.exchange.exchange import Exchange, Peer
+from lbkit.http.engine import ServerEngine
+from lbkit.http.messages import Body, End, Headers, Request, get
+from lbkit.http.status import error_page, reason_of
+
+if TYPE_CHECKING:
+    from lbkit.exchange.server import HttpServer
+
+__all__ = ["HttpProtocol"]
+
+_log = logging.getLogger("lbkit.http")
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class HttpProtocol(asyncio.Protocol):
+    """Serves one connection for an `HttpServer`."""
+
+    def __init__(self, http: HttpServer, on_close: Callable[[], None] | None = None) -> None:
+        self.client: Peer = None
+        self.server: Peer = None
+        self.scheme = "http"
+        self._http = http
+        self._on_close = on_close
+        self._engine = ServerEngine(http.settings.limits)
+        self._exchange: Exchange | None = None
+        self._number = 0
+        self._is_paused = False
+        self._write_waiters: list[asyncio.Future[None]] = []
+        self._is_write_paused = False
+        self._is_lost = False
+        self._is_aborted = False
+        self._is_broken = False
+        self._is_lingering = False
+        self._skipped = 0
+        self._since = 0.0
+        """When the present phase began or last moved: idle, head, body or lingering."""
+        self._unsent = 0
+        self._unsent_since = 0.0
+
+    # ---- the transport's calls ----
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
+        self.client = _peer(transport.get_extra_info("peername"))
+        self.server = _peer(transport.get_extra_info("sockname"))
+        if transport.get_extra_info("ssl_object") is not None:
+            self.scheme = "https"
+        self._since = self._http.now()
+        self._http.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._is_lost = True
+        if self._exchange is not None:
+            self._http.counters.client_errors += not self._is_aborted
+            self._exchange.lose()
+        self._wake_writers()
+        self._http.closed(self)
+        if self._on_close is not None:
+            self._on_close()
+
+    def data_received(self, data: bytes) -> None:
+        self._http.counters.bytes_in += len(data)
+        if self._is_lingering or self._is_broken:
+            return
+        if not (self._engine.awaits_head and self._engine.buffered):
+            self._since = self._http.now()  # a head has to be complete within its time from the first byte
+        self._engine.receive(data)
+        self._advance()
+
+    def eof_received(self) -> bool:
+        if self._exchange is None:
+            return False
+        if not self._is_broken:
+            self._engine.receive(b"")
+            self._advance()
+        self._exchange.lose()
+        # The client may have shut its sending side only, and still read; TLS knows no such state.
+        return self.scheme == "http"
+
+    def pause_writing(self) -> None:
+        self._is_write_paused = True
+
+    def resume_writing(self) -> None:
+        self._is_write_paused = False
+        self._wake_writers()
+
+    # ---- requests ----
+
+    def _advance(self) -> None:
+        """Handle every event that the engine has by now."""
+        try:
+            while not self._is_lingering and (event := self._engine.next_event()) is not None:
+                self._handle(event)
+        except ClientError as error:
+            self._refuse(error)
+        self._regulate_reading()
+
+    def _handle(self, event: Request | Body | End) -> None:
+        exchange = self._exchange
+        if isinstance(event, Request):
+            self._begin(event)
+        elif exchange is None:
+            self._skip(event)
+        elif isinstance(event, Body):
+            exchange.feed(event.data)
+        else:
+            exchange.feed_end()
+
+    def _begin(self, request: Request) -> None:
+        self._number += 1
+        self._http.counters.requests += 1
+        settings = self._http.settings
+        self._exchange = Exchange(self, request, self._number, body_buffer=settings.body_buffer)
+        self._http.run(self._answer(self._exchange))
+
+    def _skip(self, event: Body | End) -> None:
+        """The rest of a body that the handler did not want."""
+        if isinstance(event, End):
+            self._next_or_close()
+            return
+        self._skipped += len(event.data)
+        if self._skipped > self._http.settings.unread_body:
+            self._linger()
+
+    def _refuse(self, error: ClientError) -> None:
+        """The client broke the protocol; nothing more can be read from it."""
+        self._http.counters.client_errors += 1
+        exchange = self._exchange
+        if exchange is not None:
+            exchange.feed_error(error)
+            self._is_broken = True
+        elif error.status and not self._engine.response_started:
+            self._send_refusal(error.status)
+            self._linger()
+        else:
+            self._transport.close()
+
+    def _send_refusal(self, status: int) -> None:
+        headers, body = error_page(status)
+        head = self._engine.start(status, self._completed(headers), reason_of(status), close=True)
+        self._count_response(status)
+        self._send(head + self._engine.body(body) + self._engine.end())
+
+    def _regulate_reading(self) -> None:
+        exchange = self._exchange
+        full = exchange is not None and exchange.is_full
+        full = full or self._engine.buffered > self._http.settings.body_buffer
+        if full != self._is_paused and not self._transport.is_closing():
+            self._is_paused = full
+            if full:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    # ---- one exchange ----
+
+    async def _answer(self, exchange: Exchange) -> None:
+        """Run the handler and see to it that there is an end, whatever it does."""
+        try:
+            await self._http.handler(exchange)
+            if exchange.ended or self._is_aborted or self._is_lost:
+                return
+            _log.error("the handler of %s left its response unfinished", exchange.request.path)
+            status = 500
+        except asyncio.CancelledError:
+            self.abort()
+            raise
+        except (ClientError, NoServerAvailable, ServerError) as error:
+            status = _status_of(error)
+            if not isinstance(error, ClientError):
+                _log.warning("%s %s: %s", status, exchange.request.path, error)
+        except Exception:  # noqa: BLE001 - a bug of the handler: logged whole, and its client gets a 500
+            _log.exception("the handler of %s failed", exchange.request.path)
+            status = 500
+        if not exchange.ended:
+            self._fail(exchange, status)
+
+    def _fail(self, exchange: Exchange, status: int) -> None:
+        if exchange.started or not status or self._is_lost:
+            self.abort()
+        else:
+            headers, body = error_page(status)
+            self.send_whole(status, headers, reason_of(status), body)
+
+    def _response_over(self) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            exchange.finish()
+        self._since = self._http.now()
+        self._skipped = 0
+        if self._engine.request_ended:
+            self._next_or_close()
+        elif not self._engine.may_continue:
+            self._linger()
+        self._regulate_reading()
+
+    def _next_or_close(self) -> None:
+        """Both messages are complete."""
+        if not self._engine.keeps_alive or self._http.draining:
+            self._transport.close()
+            return
+        self._engine.next_cycle()
+        self._since = self._http.now()
+        if self._engine.buffered:
+            self._advance()
+
+    # ---- closing ----
+
+    def shutdown(self) -> None:
+        """Close when the present exchange is over; at once where there is none."""
+        if self._exchange is None and self._engine.awaits_head:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close with a reset, which no client takes for the end of a response."""
+        self._is_aborted = True
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family != socket.AF_UNIX and not self._transport.is_closing():
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()
+
+    def _linger(self) -> None:
+        self._is_lingering = True
+        self._since = self._http.now()
+        if self._transport.is_closing() or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+
+    def check(self, now: float) -> None:
+        """Act on timeouts; called by the server's timer with monotonic seconds."""
+        settings = self._http.settings
+        if self._is_stuck(now):
+            self._http.counters.client_errors += 1
+            self.abort()
+        elif self._unsent:
+            self._since = now  # the client is slow but taking
+        elif self._is_lingering:
+            if now - self._since >= settings.linger:
+                self._transport.abort()
+        elif self._exchange is not None:
+            if self._exchange.waits_for_body and now - self._since >= settings.client:
+                self._exchange.feed_error(ClientError("the body stopped coming", 408))
+        elif self._engine.awaits_head:
+            self._check_head(now - self._since)
+        elif now - self._since >= settings.client:
+            self._transport.close()
+
+    def _check_head(self, waited: float) -> None:
+        settings = self._http.settings
+        if self._engine.buffered:
+            if waited >= settings.request_head:
+                self._refuse(ClientError("the head stopped coming", 408))
+        elif waited >= (settings.keep_alive if self._number else settings.request_head):
+            self._transport.close()
+
+    def _is_stuck(self, now: float) -> bool:
+        """Whether the client has taken nothing of what waits to be sent for its whole time."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent = unsent
+            self._unsent_since = now
+        return unsent > 0 and now - self._unsent_since >= self._http.settings.client
+
+    # ---- for the exchange (`Wire`) ----
+
+    def body_wanted(self) -> None:
+        self._since = self._http.now()
+        if self._engine.expects_continue and not self._is_lost:
+            self._send(self._engine.proceed())
+
+    def body_taken(self) -> None:
+        if not self._is_lost:
+            self._regulate_reading()
+
+    def send_head(self, status: int, headers: Headers, reason: bytes) -> None:
+        self._check_present()
+        self._send(self._head(status, headers, reason))
+
+    def send_body(self, data: bytes) -> None:
+        self._check_present()
+        self._send(self._engine.body(data))
+
+    def send_end(self) -> None:
+        self._check_present()
+        self._send(self._engine.end())
+        self._response_over()
+
+    def send_whole(self, status: int, headers: Headers, reason: bytes, body: bytes) -> None:
+        self._check_present()
+        head = self._head(status, headers, reason)
+        self._send(head + self._engine.body(body) + self._engine.end())
+        self._response_over()
+
+    async def drain(self) -> None:
+        while self._is_write_paused and not self._is_lost:
+            waiter = asyncio.get_running_loop().create_future()
+            self._write_waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._write_waiters.remove(waiter)
+
+    def _head(self, status: int, headers: Headers, reason: bytes) -> bytes:
+        close = (
+            self._http.draining
+            or self._number >= self._http.settings.max_requests
+            or self._engine.expects_continue  # it may send the body it announced, or not: no telling
+        )
+        head = self._engine.start(status, self._completed(headers), reason, close=close)
+        self._count_response(status)
+        return head
+
+    def _completed(self, headers: Headers) -> Headers:
+        completed = list(headers)
+        if get(headers, b"date") is None:
+            completed.append((b"Date", self._http.date()))
+        name = self._http.settings.server_header
+        if name and get(headers, b"server") is None:
+            completed.append((b"Server", name))
+        return completed
+
+    def _count_response(self, status: int) -> None:
+        self._http.counters.responses[status // 100] += 1
+
+    def _check_present(self) -> None:
+        if self._is_lost or self._transport.is_closing():
+            raise ClientError("the client left", 0)
+
+    def _send(self, data: bytes) -> None:
+        if data:
+            self._http.counters.bytes_out += len(data)
+            self._transport.write(data)
+
+    def _wake_writers(self) -> None:
+        for waiter in self._write_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _status_of(error: ClientError | NoServerAvailable | ServerError) -> int:
+    if isinstance(error, ClientError):
+        return error.status
+    if isinstance(error, NoServerAvailable):
+        return 503
+    return 504 if isinstance(error, ServerTimeout) else 502
+
+
+def _peer(name: object) -> Peer:
+    """(ip, port) of a TCP address; None for a Unix socket, whose name is text or empty."""
+    if isinstance(name, tuple) and len(name) >= 2:
+        return str(name[0]), int(name[1])
+    return None

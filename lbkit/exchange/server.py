@@ -1,0 +1,159 @@
+"""`HttpServer`: what the connections of one HTTP server share: handler, settings, counters, timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any
+
+from lbkit.exchange.exchange import Handler
+from lbkit.exchange.protocol import HttpProtocol
+from lbkit.exchange.settings import HttpSettings
+from lbkit.http.dates import format_date
+
+__all__ = ["HttpCounters", "HttpServer"]
+
+
+class HttpCounters:
+    """What happened on one server since its start; plain integers, read at scrape.
+
+    `responses` counts by class: index 2 holds 200–299 and so on. `client_errors` are malformed or
+    too large requests, timeouts and lost clients.
+    """
+
+    __slots__ = ("bytes_in", "bytes_out", "client_errors", "connections", "requests", "responses")
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.requests = 0
+        self.responses = [0] * 10
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.client_errors = 0
+
+
+class HttpServer:
+    """Answers HTTP/1.1 on the connections that others accept.
+
+    `protocol_factory` goes to ``loop.create_server`` or ``loop.connect_accepted_socket``. `handler` and
+    `settings` may be replaced at any time: the next request has them. One timer serves all timeouts.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        settings: HttpSettings | None = None,
+        *,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        """*clock* gives monotonic seconds; the running loop's by default."""
+        self.handler = handler
+        self.settings = settings or HttpSettings()
+        self.counters = HttpCounters()
+        self.connections: set[HttpProtocol] = set()
+        self.draining = False
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Event = asyncio.Event()
+        self._date = (-1, b"")
+
+    def protocol_factory(self, on_close: Callable[[], None] | None = None) -> HttpProtocol:
+        """A protocol for one connection; *on_close* is called when that is closed."""
+        return HttpProtocol(self, on_close)
+
+    @property
+    def open_connections(self) -> int:
+        """Connections from accept to close, idle ones too."""
+        return len(self.connections)
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return asyncio.get_running_loop().time() if self._clock is None else self._clock()
+
+    def date(self) -> bytes:
+        """The Date field's value, made once a second."""
+        now = int(self.now())
+        if self._date[0] != now:
+            self._date = (now, format_date(datetime.now(UTC).timestamp()))
+        return self._date[1]
+
+    async def drain(self, timeout: float) -> int:
+        """Let what is running end, close the rest; the number of connections cut after *timeout* seconds.
+
+        Requests that come in the meantime on open connections are answered, with Connection: close.
+        Whoever accepts connections must stop that first.
+        """
+        self.draining = True
+        for connection in list(self.connections):
+            connection.shutdown()
+        try:
+            async with asyncio.timeout(timeout):
+                while not self._is_idle:
+                    self._idle.clear()
+                    await self._idle.wait()
+        except TimeoutError:
+            pass
+        cut = len(self.connections)
+        await self.close()
+        return cut
+
+    async def close(self) -> None:
+        """Cut every connection, cancel every handler and wait for the end of both."""
+        for connection in list(self.connections):
+            connection.abort()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        while not self._is_idle:
+            self._idle.clear()
+            await self._idle.wait()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    @property
+    def _is_idle(self) -> bool:
+        return not self.connections and not self._tasks
+
+    # ---- for the connections ----
+
+    def opened(self, connection: HttpProtocol) -> None:
+        """A connection begins."""
+        self.connections.add(connection)
+        self.counters.connections += 1
+        if self._timer is None:
+            self._arm()
+
+    def closed(self, connection: HttpProtocol) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        if self._is_idle:
+            self._idle.set()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a handler in a task of its own, which is kept until it ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._is_idle:
+            self._idle.set()
+
+    def _arm(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self.settings.tick, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self.tick(self.now())
+        if self.connections:
+            self._arm()
+
+    def tick(self, now: float) -> None:
+        """Look at the timeouts of all connections; the timer calls it."""
+        for connection in list(self.connections):
+            connection.check(now)

@@ -1,0 +1,125 @@
+"""The strict checks that stand in front of the engine, on the raw bytes of a message head.
+
+h11 is generous: it takes bare LF as line end, folded lines, control characters in values and HTTP/9.9.
+Each of these is read differently somewhere, and two readers that disagree about where a request
+ends are a way to smuggle one past the first. So a head must match one strict expression before
+h11 sees it. One match over the whole head costs a few microseconds; a loop over the lines in
+Python would cost as much as the parsing itself.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lbkit.errors import BadResponse, ClientError
+from lbkit.http.messages import Headers, get, get_all, tokens
+from lbkit.http.targets import Target, is_authority
+
+__all__ = [
+    "HeadBuffer",
+    "check_request_fields",
+    "check_request_head",
+    "check_response_fields",
+    "check_response_head",
+]
+
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_FIELDS = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
+_REQUEST_HEAD = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.[01]\r\n" + _FIELDS)
+_RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n" + _FIELDS)
+_OTHER_VERSION = re.compile(_TOKEN + rb" [!-~]+ HTTP/(?!1\.[01]\r)[0-9]\.[0-9]\r\n")
+_FIRST_BYTE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
+_BARE_LF = re.compile(rb"(?<!\r)\n")
+
+
+class HeadBuffer:
+    """Holds bytes back until a whole head is there, so that heads are judged as a whole."""
+
+    __slots__ = ("_data", "_limit", "_scanned")
+
+    def __init__(self, limit: int) -> None:
+        """*limit*: bytes that a head may have, with its empty line."""
+        self._data = bytearray()
+        self._limit = limit
+        self._scanned = 0
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def feed(self, data: bytes) -> None:
+        self._data += data
+
+    def take(self) -> bytes | None:
+        """The next head with its empty line, None while it is incomplete.
+
+        Raises OverflowError when it is too large and ValueError as soon as it cannot become one.
+        """
+        # RFC 9112 §2.2: a server should ignore an empty line before a request line.
+        while self._data.startswith(b"\r\n"):
+            self._cut(2)
+        if not self._data or self._data == b"\r":
+            return None
+        end = self._data.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        stop = end + 4 if end >= 0 else len(self._data)
+        if not _FIRST_BYTE.match(self._data) or _BARE_LF.search(self._data, max(0, self._scanned - 1), stop):
+            raise ValueError("not a message head")
+        if stop > self._limit:
+            raise OverflowError(f"head larger than {self._limit} bytes")
+        if end < 0:
+            self._scanned = stop
+            return None
+        return self._cut(stop)
+
+    def take_all(self) -> bytes:
+        """Everything held: the bytes that follow a head."""
+        return self._cut(len(self._data))
+
+    def _cut(self, stop: int) -> bytes:
+        part = bytes(self._data[:stop])
+        del self._data[:stop]
+        self._scanned = 0
+        return part
+
+
+def check_request_head(head: bytes) -> None:
+    """Raises ClientError: 505 for a version other than 1.0 and 1.1, 400 for anything malformed."""
+    if _REQUEST_HEAD.fullmatch(head):
+        return
+    if _OTHER_VERSION.match(head):
+        raise ClientError("version of HTTP that is not spoken here", 505)
+    raise ClientError("malformed request head")
+
+
+def check_response_head(head: bytes) -> None:
+    """Raises BadResponse for anything but a well-formed HTTP/1.x response head."""
+    if not _RESPONSE_HEAD.fullmatch(head):
+        raise BadResponse("malformed response head")
+
+
+def check_request_fields(headers: Headers, target: Target, version: str) -> None:
+    """The rules about single fields of a request that decide about framing, host and expectation.
+
+    Raises ClientError with 400 or 417.
+    """
+    hosts = get_all(headers, b"host")
+    if len(hosts) > 1 or (version == "1.1" and not hosts):
+        raise ClientError("an HTTP/1.1 request has exactly one Host")  # RFC 9112 §3.2
+    if hosts and not is_authority(hosts[0]):
+        raise ClientError("malformed Host")
+    if _contradicts_itself(headers):
+        raise ClientError("both Content-Length and Transfer-Encoding")
+    if version == "1.0" and get(headers, b"transfer-encoding") is not None:
+        raise ClientError("HTTP/1.0 has no Transfer-Encoding")  # RFC 9112 §6.1: handle as faulty
+    if version == "1.1" and any(member != b"100-continue" for member in tokens(headers, b"expect")):
+        raise ClientError("only 100-continue may be expected", 417)
+
+
+def check_response_fields(headers: Headers) -> None:
+    """Raises BadResponse when the framing fields of a response contradict each other."""
+    if _contradicts_itself(headers):
+        raise BadResponse("both Content-Length and Transfer-Encoding")
+
+
+def _contradicts_itself(headers: Headers) -> bool:
+    """Two framings (RFC 9112 §6.1: ought to be handled as an error); h11 sees to each for itself."""
+    return get(headers, b"content-length") is not None and get(headers, b"transfer-encoding") is not None

@@ -1,0 +1,56 @@
+"""Status codes: their reason phrases (RFC 9110 §15) and the pages that go with errors."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from lbkit.http.messages import Headers
+
+__all__ = ["error_page", "reason_of"]
+
+_REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
+# Renamed by RFC 9110 §15.5.14, .15 and .21 after Python's table was made.
+_REASONS[413] = b"Content Too Large"
+_REASONS[414] = b"URI Too Long"
+_REASONS[422] = b"Unprocessable Content"
+
+# Safe for outsiders: what happened as far as they may know, and what they can do.
+_EXPLANATIONS = {
+    400: "The request is malformed.",
+    403: "This may not be read.",
+    404: "There is nothing at this address.",
+    405: "This method is not offered here.",
+    408: "The request took too long to arrive.",
+    413: "The request is too large.",
+    416: "The file has no such range.",
+    417: "The expectation cannot be met.",
+    431: "The head of the request is too large.",
+    500: "Something went wrong here. It has been logged.",
+    501: "This method or transfer coding is not offered.",
+    502: "The server behind this one gave no proper answer.",
+    503: "No server is available at the moment. Please try again soon.",
+    504: "The server behind this one took too long to answer.",
+    505: "This version of HTTP is not spoken here.",
+}
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title></head>
+<body><h1>{title}</h1><p>{explanation}</p></body></html>
+"""
+
+
+def reason_of(status: int) -> bytes:
+    """The standard reason phrase of *status*, empty for an unknown code."""
+    return _REASONS.get(status, b"")
+
+
+def error_page(status: int) -> tuple[Headers, bytes]:
+    """Header fields and body of a small page that names *status*; it says nothing about the inside."""
+    title = f"{status} {reason_of(status).decode('ascii')}".rstrip()
+    body = _PAGE.format(title=title, explanation=_EXPLANATIONS.get(status, title)).encode()
+    headers = [
+        (b"Content-Type", b"text/html; charset=utf-8"),
+        (b"Content-Length", b"%d" % len(body)),
+        (b"Cache-Control", b"no-store"),
+    ]
+    return headers, body
