@@ -143,7 +143,8 @@ class Exchange:
     ) -> None:
         """The whole response in one write; Content-Length is added where it is missing."""
         self._check_open(started=False)
-        if get(headers, b"content-length") is None and status != 304:
+        unknown = status == 304 or (self.request.method == "HEAD" and not body)
+        if get(headers, b"content-length") is None and not unknown:
             headers = [*headers, (b"Content-Length", b"%d" % len(body))]
         reason = reason_of(status) if reason is None else reason
         self._wire.send_whole(status, headers, reason, body)
@@ -162,6 +163,11 @@ class Exchange:
     def abort(self) -> None:
         """Drop the connection: the client sees a failure and never a short but clean response."""
         self._wire.abort()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether all of the request's body has come and was read."""
+        return self._body_complete and not self._chunks
 
     # ---- for the connection ----
 

@@ -201,7 +201,7 @@ class HttpProtocol(asyncio.Protocol):
             self._fail(exchange, status)
 
     def _fail(self, exchange: Exchange, status: int) -> None:
-        if exchange.started or not status or self._is_lost:
+        if self._engine.response_started or not status or self._is_lost:
             self.abort()
         else:
             headers, body = error_page(status)

@@ -1,0 +1,48 @@
+"""The connection scope of an HTTP request, after the ASGI HTTP specification."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+from lbkit.asgi.types import Scope
+from lbkit.exchange import Exchange
+from lbkit.http.forwarded import Hop, client_of, scheme_of
+
+__all__ = ["SPEC_VERSION", "http_scope"]
+
+SPEC_VERSION = "2.3"
+"""From 2.4 on, `send` would have to raise for a client that is gone; here it does nothing then."""
+
+
+def http_scope(
+    exchange: Exchange, *, root_path: str, state: Mapping[str, Any] | None, trusted: Collection[str]
+) -> Scope:
+    """The scope for *exchange*.
+
+    `client` and `scheme` are what X-Forwarded-For and -Proto say when the neighbour is *trusted*. The path is
+    decoded once and keeps its dot segments, which are the application's to judge.
+    """
+    request = exchange.request
+    hop = Hop(exchange.client[0] if exchange.client else "", exchange.scheme, request.version)
+    forwarded = client_of(request.headers, hop, trusted)
+    raw_path = request.target.raw_path
+    scope: Scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
+        "http_version": request.version,
+        "method": request.method,
+        "scheme": scheme_of(request.headers, hop, trusted),
+        "path": root_path + unquote(raw_path.decode("ascii")),
+        "raw_path": root_path.encode() + raw_path,
+        "query_string": request.target.query,
+        "root_path": root_path,
+        "headers": [(name.lower(), value) for name, value in request.headers],
+        "client": (forwarded, 0) if forwarded else exchange.client,
+        "server": exchange.server,
+        "extensions": {},
+    }
+    if state is not None:
+        scope["state"] = dict(state)
+    return scope

@@ -1,0 +1,118 @@
+"""`serve`: an ASGI application at an address, as a program's own server or inside a test."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+
+from lbkit.asgi.handler import AsgiHandler
+from lbkit.asgi.lifespan import Lifespan
+from lbkit.asgi.types import App
+from lbkit.exchange import HttpServer, HttpSettings
+from lbkit.http.forwarded import LOOPBACK
+from lbkit.server import Address
+from lbkit.sockets import BACKLOG, bind
+
+__all__ = ["APP_SETTINGS", "AsgiServer", "serve"]
+
+APP_SETTINGS = replace(HttpSettings(), keep_alive=5.0)
+"""Limits of an app server. A balancer in front reuses idle connections for less than these 5 s, the
+keep-alive of uvicorn and hypercorn."""
+
+
+class AsgiServer:
+    """Serves *app*; made by `serve`.
+
+    ``async with`` starts and stops it; or call `start` and `stop`. `address` is the real one once it has
+    started, and `http` has the counters.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        address: Address,
+        *,
+        settings: HttpSettings,
+        root_path: str,
+        trusted: Collection[str],
+        stop_timeout: float,
+    ) -> None:
+        self.address = address
+        self._lifespan = Lifespan(app)
+        handler = AsgiHandler(app, self._lifespan.state, root_path=root_path, trusted=trusted)
+        self.http = HttpServer(handler, settings)
+        self._stop_timeout = stop_timeout
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        """Bind, start the application, then accept; raises StartFailed for either."""
+        sock = bind(self.address)
+        try:
+            if not self.address.path:
+                host, port = sock.getsockname()[:2]
+                self.address = Address(host, port)
+            await self._lifespan.startup()
+        except BaseException:
+            sock.close()
+            self._unlink()
+            raise
+        loop = asyncio.get_running_loop()
+        if self.address.path:
+            self._server = await loop.create_unix_server(
+                self.http.protocol_factory, sock=sock, backlog=BACKLOG
+            )
+        else:
+            self._server = await loop.create_server(self.http.protocol_factory, sock=sock, backlog=BACKLOG)
+
+    async def stop(self) -> int:
+        """Accept no more, let requests end, stop the application; the number of connections cut."""
+        if self._server is None:
+            return 0
+        self._server.close()
+        self._server = None
+        self._unlink()
+        cut = await self.http.drain(self._stop_timeout)
+        await self._lifespan.shutdown()
+        return cut
+
+    def _unlink(self) -> None:
+        if self.address.path:
+            Path(self.address.path).unlink(missing_ok=True)
+
+    async def __aenter__(self) -> AsgiServer:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+
+def serve(
+    app: App,
+    address: Address | str,
+    *,
+    settings: HttpSettings = APP_SETTINGS,
+    root_path: str = "",
+    trusted: Collection[str] = LOOPBACK,
+    stop_timeout: float = 10.0,
+) -> AsgiServer:
+    """A server for *app* at *address*, ``host:port`` (port 0 for any free one) or ``unix:/path``.
+
+    Use: ``async with serve(app, "127.0.0.1:0") as server: server.address``. *stop_timeout* is how many
+    seconds requests may take to end when it stops. Raises ValueError for an address that is none;
+    starting raises StartFailed with a line that says what to do.
+    """
+    where = Address.parse(address) if isinstance(address, str) else address
+    return AsgiServer(
+        app,
+        where,
+        settings=settings,
+        root_path=root_path,
+        trusted=trusted,
+        stop_timeout=stop_timeout,
+    )
