@@ -1,0 +1,18 @@
+"""A read/write-splitting router for MySQL and MariaDB: `Router`.
+
+Pure: `dsn`, `statements`, `words`, `topology`, `results`, `options`, `translate`. Doing I/O: `driver`
+(one connection), `connection_pool` (those of one server), `monitor` (who is up, who is primary),
+`transaction`, `session`, `catch_up` and `router`, which ties them together.
+"""
+
+from __future__ import annotations
+
+from lbkit.mysql.connection_pool import PoolLimits
+from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.options import RouterOptions
+from lbkit.mysql.results import Result, Row, Rows
+from lbkit.mysql.router import Router
+from lbkit.mysql.session import Session
+from lbkit.mysql.transaction import Transaction
+
+__all__ = ["Dsn", "PoolLimits", "Result", "Router", "RouterOptions", "Row", "Rows", "Session", "Transaction"]

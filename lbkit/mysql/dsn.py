@@ -1,0 +1,101 @@
+"""`Dsn`: where a database server is and how to log in, as one URL.
+
+``mysql://user:password@host:port/database``; user, password and database are percent-encoded
+(RFC 3986), so a password may hold any character. No message or repr ever shows the password.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from urllib.parse import unquote_to_bytes
+
+from lbkit.errors import ConfigError
+from lbkit.server import Address
+
+__all__ = ["Dsn"]
+
+_URL = re.compile(
+    r"mysql://(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?(?P<address>[^@/?#]*)(?:/(?P<database>[^/?#]*))?"
+)
+DEFAULT_PORT = 3306
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """One server's address and account; `name` is what results and status call it."""
+
+    host: str
+    port: int = DEFAULT_PORT
+    user: str = ""
+    password: str = field(default="", repr=False)
+    database: str = ""
+    given_name: str = ""
+
+    @classmethod
+    def parse(cls, text: str, where: str = "dsn") -> Dsn:
+        """Read a URL; *where* is the key path that errors name.
+
+        Raises ConfigError with a message that never contains the password.
+        """
+        match = _URL.fullmatch(text)
+        if not match:
+            raise ConfigError(f"{where}: expected mysql://user:password@host:port/database{_hint(text)}")
+        address = _address(match["address"], where)
+        try:
+            parts = {name: _decode(match[name] or "") for name in ("user", "password", "database")}
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        if not parts["user"]:
+            raise ConfigError(f"{where}: the user is missing before {address}")
+        return cls(address.host, address.port, **parts)
+
+    @property
+    def name(self) -> str:
+        """The given name, else ``host:port``."""
+        return self.given_name or str(self.address)
+
+    @property
+    def address(self) -> Address:
+        """Host and port."""
+        return Address(self.host, self.port)
+
+    def named(self, name: str) -> Dsn:
+        """The same server under another name."""
+        return replace(self, given_name=name)
+
+
+def _address(text: str, where: str) -> Address:
+    bare = text.startswith("[") and text.endswith("]")
+    has_port = not bare and ":" in text
+    try:
+        address = Address.parse(text if has_port else f"{text}:{DEFAULT_PORT}")
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if not address.host or not address.port:
+        raise ConfigError(f'{where}: "{text}" is not the address of a database server')
+    return address
+
+
+def _decode(text: str) -> str:
+    if re.search(r"%(?![0-9A-Fa-f]{2})", text):
+        raise ValueError('a "%" in user, password or database must be written as %25')
+    try:
+        decoded = unquote_to_bytes(text).decode()
+    except UnicodeDecodeError:
+        raise ValueError("user, password and database must be percent-encoded UTF-8") from None
+    if "\0" in decoded:
+        raise ValueError("user, password and database can't hold a NUL character")
+    return decoded
+
+
+def _hint(text: str) -> str:
+    """What is likely wrong, without quoting anything that may be part of a password."""
+    scheme, mark, rest = text.partition("://")
+    if not mark:
+        return ""
+    if scheme != "mysql":
+        return f', not "{scheme[:20]}://"' if scheme.isalpha() else ""
+    if rest.count("@") > 1 or rest.count("/") > 1:
+        return '; "@" and "/" in a user or password are written as %40 and %2F'
+    return ""

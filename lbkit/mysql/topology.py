@@ -1,0 +1,157 @@
+"""`Topology`: what is known of a database's servers, and who may be asked what.
+
+Pure: probes and their times go in, decisions come out. A server that says it is read-only is a replica,
+one that does not is the primary. Two writable servers at once are a mistake of somebody's; then the
+present primary stays primary and the other one gets nothing, neither reads nor writes, because its data
+may have gone its own way.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from lbkit.errors import NoServerAvailable
+from lbkit.health import Health, HealthState
+from lbkit.mysql.dsn import Dsn
+from lbkit.pool import Pool, make_balancer
+from lbkit.server import Server
+
+__all__ = ["Change", "Member", "Role", "Topology"]
+
+FALL = 2  # probes that must time out before a server is down; one that refuses is down at once
+
+
+class Role(Enum):
+    """What a server said of itself last; UNKNOWN before its first answer."""
+
+    UNKNOWN = "unknown"
+    PRIMARY = "primary"
+    REPLICA = "replica"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something worth a log line happened to the server *name*."""
+
+    name: str
+    text: str
+
+
+class Member:
+    """One server with its role and health; `server` carries the counters."""
+
+    def __init__(self, dsn: Dsn) -> None:
+        self.dsn = dsn
+        self.name = dsn.name
+        self.server = Server(dsn.name, dsn.address)
+        self.health = Health(rise=1, fall=FALL)
+        self.writable: bool | None = None
+
+    @property
+    def up(self) -> bool:
+        return self.health.state is HealthState.UP
+
+
+class Topology:
+    """The members in the given order, their roles, and a balanced pool of the replicas that are up.
+
+    Raises ValueError when two members share a name.
+    """
+
+    def __init__(self, dsns: Sequence[Dsn], algorithm: str, rng: random.Random) -> None:
+        self._members = {dsn.name: Member(dsn) for dsn in dsns}
+        if len(self._members) != len(dsns):
+            raise ValueError("two servers have the same name")
+        self._primary: Member | None = None
+        self.replicas = Pool("replicas", [], make_balancer(algorithm, rng))
+
+    @property
+    def members(self) -> list[Member]:
+        return list(self._members.values())
+
+    @property
+    def primary(self) -> Member | None:
+        """The server that takes writes, None while there is none."""
+        return self._primary
+
+    def role(self, member: Member) -> Role:
+        """The role it is used in."""
+        if member is self._primary:
+            return Role.PRIMARY
+        if member.writable is None:
+            return Role.UNKNOWN
+        return Role.PRIMARY if member.writable else Role.REPLICA
+
+    def why(self, member: Member) -> str:
+        """Its state in words, for people."""
+        if not member.up:
+            return member.health.reason
+        if member.writable and member is not self._primary:
+            return "a second writable server; not used"
+        return "answers"
+
+    def answered(self, name: str, writable: bool, now: float) -> list[Change]:
+        """A probe of *name* was answered."""
+        member = self._members[name]
+        changes = []
+        if member.health.observe(True, "answers", now):
+            changes.append(Change(name, "is up"))
+        if member.writable is not writable:
+            member.writable = writable
+            changes.append(Change(name, "takes writes" if writable else "is read-only"))
+        return changes + self._settle(now)
+
+    def failed(self, name: str, reason: str, silent: bool, now: float) -> list[Change]:
+        """A probe of *name* failed; *silent*: it timed out, which a busy server may do once."""
+        member = self._members[name]
+        down = False
+        for _ in range(1 if silent else FALL):
+            down = member.health.observe(False, reason, now) or down
+        return ([Change(name, f"is down: {reason}")] if down else []) + self._settle(now)
+
+    def require_primary(self) -> Member:
+        """The primary; NoServerAvailable with the state of every server when there is none."""
+        if self._primary is None:
+            raise NoServerAvailable(f"no primary: {self._everybody()}")
+        return self._primary
+
+    def pick_reader(self, now: float, tried: Collection[Member]) -> Member:
+        """A replica in its turn, else the primary; none of *tried*. Raises NoServerAvailable."""
+        exclude = [member.server for member in tried]
+        if len(self.replicas):
+            try:
+                return self._members[self.replicas.pick(now, exclude).name]
+            except NoServerAvailable:
+                pass  # every replica was tried; the primary can answer too
+        if self._primary is None or self._primary in tried:
+            raise NoServerAvailable(f"no server for a read: {self._everybody()}")
+        return self._primary
+
+    def readers(self) -> list[Member]:
+        """Everybody who may answer a read now."""
+        replicas = [self._members[server.name] for server in self.replicas]
+        return replicas + ([self._primary] if self._primary else [])
+
+    def _settle(self, now: float) -> list[Change]:
+        """Choose the primary and the replicas from what is known by now."""
+        before = self._primary
+        writable = [member for member in self.members if member.up and member.writable]
+        if before not in writable:
+            self._primary = writable[0] if writable else None
+        readers = [member.server for member in self.members if member.up and member.writable is False]
+        if readers != list(self.replicas):
+            self.replicas.change(readers, now)
+        if self._primary is before:
+            return []
+        if self._primary:
+            return [Change(self._primary.name, "is the primary")]
+        return [Change(before.name, "is no longer the primary; there is none")] if before else []
+
+    def _everybody(self) -> str:
+        return ", ".join(
+            f"{member.name} {self.role(member).value} {member.health.state.value} ({self.why(member)})"
+            for member in self.members
+        )

@@ -1,0 +1,104 @@
+"""`Transaction`: several statements that happen together or not at all, on one connection."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from lbkit.errors import ConnectionLost, LbkitError, OutcomeUnknown
+from lbkit.mysql.driver import Arguments, Connection
+from lbkit.mysql.results import Result, Row, Rows
+from lbkit.mysql.statements import classify
+
+__all__ = ["Lease", "Transaction"]
+
+
+class Lease(Protocol):
+    """Where a transaction gets its connection from, and gives it back to."""
+
+    async def take(self) -> Connection: ...
+    def give_back(self, connection: Connection) -> None: ...
+
+
+class Transaction:
+    """``async with router.transaction() as tx``: commits at the end, rolls back on any exception.
+
+    A connection that dies in the middle raises ConnectionLost: nothing was changed, and the transaction
+    can be run again from its start. Only when it dies in the commit (or in a statement that commits by
+    itself, such as CREATE TABLE) is it OutcomeUnknown. LockConflict also means: run it again.
+    """
+
+    def __init__(self, lease: Lease, read_only: bool) -> None:
+        self._lease = lease
+        self._start = "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION"
+        self._connection: Connection | None = None
+
+    @property
+    def server(self) -> str:
+        """The name of the server it runs on."""
+        return self._held.server
+
+    async def __aenter__(self) -> Transaction:
+        try:
+            self._connection = await self._begin()
+        except ConnectionLost:
+            # The connection had died while it was idle. Nothing was begun, so a new one is as good.
+            self._connection = await self._begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        connection, self._connection = self._held, None
+        try:
+            if error is None:
+                await connection.execute("COMMIT", lost=OutcomeUnknown)
+            elif isinstance(error, Exception) and not connection.closed:
+                await self._roll_back(connection)
+        finally:
+            # After a cancellation the lease's owner rolls back, without keeping the cancelled task.
+            self._lease.give_back(connection)
+
+    async def execute(self, sql: str, args: Arguments = None) -> Result:
+        """Run one statement; raises QueryFailed, ConnectionLost or OutcomeUnknown."""
+        return await self._held.execute(sql, args, lost=self._prepare(sql))
+
+    async def fetch_all(self, sql: str, args: Arguments = None) -> Rows:
+        """All rows of one statement; raises as `execute`."""
+        return await self._held.fetch(sql, args, lost=self._prepare(sql))
+
+    async def fetch_one(self, sql: str, args: Arguments = None) -> Row | None:
+        """The first row, None when there is none; raises as `execute`."""
+        rows = await self.fetch_all(sql, args)
+        return rows[0] if rows else None
+
+    async def _begin(self) -> Connection:
+        connection = await self._lease.take()
+        if connection.in_transaction:
+            # The server would silently commit the open one.
+            raise RuntimeError("a transaction is open already in this session")
+        try:
+            await connection.execute(self._start)
+        except BaseException:
+            self._lease.give_back(connection)
+            raise
+        return connection
+
+    async def _roll_back(self, connection: Connection) -> None:
+        try:
+            await connection.execute("ROLLBACK")
+        except LbkitError:
+            connection.drop()  # the server rolls back what its client has left
+
+    def _prepare(self, sql: str) -> type[LbkitError]:
+        """Note what the statement does to the connection; the error for "its answer never came"."""
+        statement = classify(sql)
+        if statement.changes_session:
+            self._held.needs_reset = True
+        return OutcomeUnknown if statement.may_commit else ConnectionLost
+
+    @property
+    def _held(self) -> Connection:
+        if self._connection is None:
+            raise RuntimeError("the transaction is not open: use it with `async with`")
+        return self._connection
