@@ -4,8 +4,9 @@ An `HttpServer` makes a protocol for each connection; whoever accepts connection
 `Handler` answers one `Exchange`: files, an ASGI application and the forwarder of a proxy are handlers.
 """
 
+from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler
-from lbkit.exchange.server import HttpCounters, HttpServer
+from lbkit.exchange.server import HttpServer
 from lbkit.exchange.settings import HttpSettings
 
 __all__ = ["Exchange", "Handler", "HttpCounters", "HttpServer", "HttpSettings"]

@@ -19,28 +19,46 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
 
 from lbkit.errors import ClientError, NoServerAvailable, ServerError, ServerTimeout
-from lbkit.exchange.exchange import Exchange, Peer
+from lbkit.exchange.counters import HttpCounters
+from lbkit.exchange.exchange import Exchange, Handler, Peer
+from lbkit.exchange.settings import HttpSettings
 from lbkit.http.engine import ServerEngine
 from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.status import error_page, reason_of
 
-if TYPE_CHECKING:
-    from lbkit.exchange.server import HttpServer
-
-__all__ = ["HttpProtocol"]
+__all__ = ["HttpProtocol", "Shared"]
 
 _log = logging.getLogger("lbkit.http")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
+class Shared(Protocol):
+    """What the connections of one `HttpServer` share."""
+
+    handler: Handler
+    settings: HttpSettings
+    counters: HttpCounters
+    draining: bool
+
+    def now(self) -> float: ...
+
+    def date(self) -> bytes: ...
+
+    def opened(self, connection: HttpProtocol) -> None: ...
+
+    def closed(self, connection: HttpProtocol) -> None: ...
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
 class HttpProtocol(asyncio.Protocol):
     """Serves one connection for an `HttpServer`."""
 
-    def __init__(self, http: HttpServer, on_close: Callable[[], None] | None = None) -> None:
+    def __init__(self, http: Shared, on_close: Callable[[], None] | None = None) -> None:
         self.client: Peer = None
         self.server: Peer = None
         self.scheme = "http"
