@@ -2,7 +2,8 @@
 
 Pure: `dsn`, `statements`, `words`, `topology`, `results`, `options`, `translate`. Doing I/O: `driver`
 (one connection), `connection_pool` (those of one server), `monitor` (who is up, who is primary),
-`transaction`, `session`, `catch_up` and `router`, which ties them together.
+`connections` (those of all servers, and the rules for using them), `transaction`, `session`, `catch_up`
+and `router`, which is what programs use.
 """
 
 from __future__ import annotations

@@ -8,17 +8,15 @@ LAST_INSERT_ID() work. Keep a session as short as one request: it keeps its conn
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from lbkit.errors import ConnectionLost
+from lbkit.mysql.connections import Connections
 from lbkit.mysql.driver import Arguments, Connection
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.statements import classify
 from lbkit.mysql.steps import Step
 from lbkit.mysql.transaction import Transaction
-
-if TYPE_CHECKING:
-    from lbkit.mysql.router import Router
 
 __all__ = ["Session"]
 
@@ -32,8 +30,8 @@ class Session:
     (variables, temporary tables) is gone, so the next statement raises ConnectionLost too.
     """
 
-    def __init__(self, router: Router) -> None:
-        self._router = router
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
         self._held: Connection | None = None
         self._open = False
 
@@ -46,7 +44,7 @@ class Session:
     ) -> None:
         self._open = False
         if self._held:
-            self._router.give_back(self._held)
+            self._connections.give_back(self._held)
             self._held = None
 
     @property
@@ -70,31 +68,24 @@ class Session:
     def transaction(self, read_only: bool = False) -> Transaction:
         """A transaction within the session; with *read_only* on a replica until the session wrote."""
         if read_only and not self._held:
-            return self._router.transaction(read_only=True)
-        return Transaction(_SessionLease(self), read_only)
+            return Transaction(self._connections.take_reader, self._connections.give_back, read_only)
+        return Transaction(self._hold, self._keep, read_only)
 
-    async def hold(self) -> Connection:
+    async def _hold(self) -> Connection:
         """The session's connection to the primary, taken at the first need."""
         if not self._open:
             raise RuntimeError("the session is not open: use it with `async with`")
         if self._held is None:
-            self._held = await self._router.take_primary()
+            self._held = await self._connections.take_primary()
         return self._held
 
     async def _route(self, sql: str, step: Step[T]) -> T:
         statement = classify(sql)
         if statement.reads and self._held is None:
-            return await self._router.read(lambda connection: step(connection, ConnectionLost))
-        return await self._router.write(statement, await self.hold(), step)
+            return await self._connections.read(lambda connection: step(connection, ConnectionLost))
+        return await self._connections.write(statement, await self._hold(), step)
 
-
-class _SessionLease:
-    """A transaction in a session borrows its connection and leaves it there."""
-
-    def __init__(self, session: Session) -> None:
-        self.take = session.hold
-
-    def give_back(self, connection: Connection) -> None:
-        """Nothing: the session keeps it; a transaction left open by a cancellation must not go on."""
+    def _keep(self, connection: Connection) -> None:
+        """What a transaction gives back stays here, but one that a cancellation left open must not go on."""
         if not connection.closed and connection.in_transaction:
             connection.drop()

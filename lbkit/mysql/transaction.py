@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Protocol
 
 from lbkit.errors import ConnectionLost, LbkitError, OutcomeUnknown
 from lbkit.mysql.driver import Arguments, Connection
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.statements import classify
 
-__all__ = ["Lease", "Transaction"]
+__all__ = ["Transaction"]
 
 
-class Lease(Protocol):
-    """Where a transaction gets its connection from, and gives it back to."""
-
-    async def take(self) -> Connection: ...
-    def give_back(self, connection: Connection) -> None: ...
+Take = Callable[[], Awaitable[Connection]]
+GiveBack = Callable[[Connection], None]
 
 
 class Transaction:
@@ -28,8 +25,9 @@ class Transaction:
     itself, such as CREATE TABLE) is it OutcomeUnknown. LockConflict also means: run it again.
     """
 
-    def __init__(self, lease: Lease, read_only: bool) -> None:
-        self._lease = lease
+    def __init__(self, take: Take, give_back: GiveBack, read_only: bool) -> None:
+        self._take = take
+        self._give_back = give_back
         self._start = "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION"
         self._connection: Connection | None = None
 
@@ -56,8 +54,8 @@ class Transaction:
             elif isinstance(error, Exception) and not connection.closed:
                 await self._roll_back(connection)
         finally:
-            # After a cancellation the lease's owner rolls back, without keeping the cancelled task.
-            self._lease.give_back(connection)
+            # After a cancellation whoever takes it back rolls back, without keeping the cancelled task.
+            self._give_back(connection)
 
     async def execute(self, sql: str, args: Arguments = None) -> Result:
         """Run one statement; raises QueryFailed, ConnectionLost or OutcomeUnknown."""
@@ -73,14 +71,14 @@ class Transaction:
         return rows[0] if rows else None
 
     async def _begin(self) -> Connection:
-        connection = await self._lease.take()
+        connection = await self._take()
         if connection.in_transaction:
             # The server would silently commit the open one.
             raise RuntimeError("a transaction is open already in this session")
         try:
             await connection.execute(self._start)
         except BaseException:
-            self._lease.give_back(connection)
+            self._give_back(connection)
             raise
         return connection
 
