@@ -191,8 +191,16 @@ class Pool:
             health.assume_up(now)
         return health
 
-    def reconfigure(self, balancer: Balancer | None, rules: HealthRules, retries: int, now: float) -> None:
-        """Take new settings in place; *balancer* None keeps the present one and what it knows.
+    def reconfigure(
+        self,
+        servers: Iterable[Server],
+        *,
+        balancer: Balancer | None,
+        rules: HealthRules,
+        retries: int,
+        now: float,
+    ) -> None:
+        """`change`, with new settings too; *balancer* None keeps the present one and what it knows.
 
         A pool that gains a check keeps its servers' present state until the first results.
         """
@@ -200,7 +208,7 @@ class Pool:
         self.retries = retries
         if balancer is not None:
             self.balancer = balancer
-        self.change(list(self), now)
+        self.change(servers, now)
 
     def candidates(self) -> list[Server]:
         """The servers that may be picked: up, weight above 0; backups only where nobody else is."""

@@ -28,8 +28,8 @@ _PARSERS: Final[dict[type, tuple[typing.Callable[[str], Any], str]]] = {
     Size: (parse_size, 'a size such as "16KiB"'),
     Address: (Address.parse, 'an address such as "127.0.0.1:8080"'),
 }
-_TOML_NAMES: Final = {str: "string", bool: "true or false", int: "whole number", float: "number"}
-_TOML_NAMES_OF_VALUES: Final = {**_TOML_NAMES, bool: "boolean", dict: "table", list: "array"}
+_EXPECTED: Final = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
+_GOT: Final = {**_EXPECTED, bool: "a boolean", dict: "a table", list: "an array"}
 
 
 class Problems:
@@ -161,11 +161,12 @@ def _decode_scalar(kind: Any, value: Any, path: str, problems: Problems) -> Any:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        expected = " or ".join(choices) or f"a {_TOML_NAMES.get(kind, kind)}"
+        expected = " or ".join(choices) or _EXPECTED.get(kind, str(kind))
         problems.add(path, f"expected {expected}, got {_kind_of(value)}")
         return INVALID
 
 
 def _kind_of(value: Any) -> str:
-    name = _TOML_NAMES_OF_VALUES.get(type(value), type(value).__name__)
-    return f'the string "{value}"' if isinstance(value, str) else f"a {name}"
+    if isinstance(value, str):
+        return f'the string "{value}"'
+    return _GOT.get(type(value), f"a {type(value).__name__}")

@@ -135,6 +135,8 @@ def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
     if not config.listeners and config.admin is None:
         problems.add("listeners", "nothing to listen on: add a [listeners.NAME] table")
     _check_addresses(config, problems)
+    if "admin" in config.listeners:
+        problems.add("listeners.admin", "the name is taken by [admin]; choose another one")
     for name, listener in config.listeners.items():
         path = key_path("listeners", name)
         _check_listener(config, listener, path, problems)

@@ -62,7 +62,7 @@ class HttpServer:
             self._date = (now, format_date(datetime.now(UTC).timestamp()))
         return self._date[1]
 
-    async def drain(self, timeout: float) -> int:
+    async def drain(self, timeout: float | None) -> int:
         """Let what is running end, close the rest; the number of connections cut after *timeout* seconds.
 
         Requests that come in the meantime on open connections are answered, with Connection: close.

@@ -54,7 +54,7 @@ class Router:
         self.options = options or RouterOptions()
         dsns = _dsns(servers)
         try:
-            rng = rng or random.Random()  # noqa: S311 - it spreads load and guards nothing
+            rng = rng or random.Random()
             self._topology = Topology(dsns, self.options.algorithm, rng)
         except ValueError as error:
             raise ConfigError(f"servers: {error}") from None

@@ -29,6 +29,7 @@ __all__ = ["TcpService", "TcpSettings"]
 logger = logging.getLogger("lbkit.tcp")
 
 _QUIET = 5.0
+_CLOSE_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +211,7 @@ class TcpService:
         self._relaying: set[TcpSession] = set()
         self._next_look = 0.0
         self._quiet_until = 0.0
-        self._idle_event: asyncio.Event | None = None
+        self._idle = asyncio.Event()
 
     def accept(self, client: socket.socket) -> None:
         """A session begins on an accepted non-blocking socket."""
@@ -231,8 +232,8 @@ class TcpService:
         self._connecting.discard(session)
         self._relaying.discard(session)
         self._on_end()
-        if self._idle_event is not None and not self.open_sessions:
-            self._idle_event.set()
+        if not self.open_sessions:
+            self._idle.set()
 
     def session_failed(self, error: LbkitError) -> None:
         """Count a session that no server took; said in the log at most every few seconds."""
@@ -267,19 +268,23 @@ class TcpService:
         limits = [limit for limit in (self.settings.client, self.settings.server) if limit]
         return min(10.0, max(TICK, min(limits, default=10.0) / 10))
 
-    async def drain(self, timeout: float) -> bool:
+    async def drain(self, timeout: float | None) -> bool:
         """Wait until every session has ended, at most *timeout* seconds; False when some had not."""
-        if not self.open_sessions:
-            return True
-        self._idle_event = asyncio.Event()
         try:
             async with asyncio.timeout(timeout):
-                await self._idle_event.wait()
+                while self.open_sessions:
+                    self._idle.clear()
+                    await self._idle.wait()
         except TimeoutError:
             return False
         return True
 
     def abort(self) -> None:
-        """End every session now."""
+        """End every session now; the last callbacks of some follow."""
         for session in [*self._connecting, *self._relaying]:
             session.abort()
+
+    async def close(self) -> None:
+        """End every session and wait until all are over."""
+        self.abort()
+        await self.drain(_CLOSE_TIMEOUT)

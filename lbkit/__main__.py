@@ -1,0 +1,5 @@
+"""``python -m lbkit``."""
+
+from lbkit.cli import main
+
+main()

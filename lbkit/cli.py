@@ -1,0 +1,440 @@
+"""The command line: click commands that build a configuration, run it, and turn errors into exit codes.
+
+0 fine, 2 wrong usage or configuration, 1 anything else; errors are one clear line each on stderr.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import logging
+import signal
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from lbkit import __version__
+from lbkit.balancing import ALGORITHMS
+from lbkit.checks import CHECKS
+from lbkit.cluster.database import find_server
+from lbkit.cluster.pair import DatabaseCluster
+from lbkit.cluster.report import console
+from lbkit.cluster.stack import Stack, StackSettings
+from lbkit.config import Config, load, loads
+from lbkit.errors import ConfigError, LbkitError
+from lbkit.registry import Registry
+from lbkit.relay import RELAYS
+from lbkit.runtime import Runtime, catalog
+from lbkit.server import Address
+
+__all__ = ["main"]
+
+logger = logging.getLogger("lbkit")
+
+EXIT_USAGE = 2
+EXIT_FAILED = 1
+_LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def main() -> None:
+    """Entry point of ``lbkit`` and ``python -m lbkit``."""
+    if sys.platform == "win32":
+        sys.exit("lbkit: runs on Linux and macOS; on Windows use WSL")
+    with _exit_codes():
+        cli()
+
+
+@contextlib.contextmanager
+def _exit_codes() -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"lbkit: {problem}", err=True)
+        sys.exit(EXIT_USAGE)
+    except LbkitError as error:
+        click.echo(f"lbkit: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+class _AddressType(click.ParamType[Address]):
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        """``host:port``, ``[v6]:port`` or ``unix:/path``."""
+        if isinstance(value, Address):
+            return value
+        try:
+            return Address.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+ADDRESS = _AddressType()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="lbkit")
+@click.option("--log-level", type=click.Choice(_LOG_LEVELS), default="info", show_default=True)
+def cli(log_level: str) -> None:
+    """Load balancer, web server, ASGI server and MySQL cluster.
+
+    \b
+    Start with the whole stack on this machine:   lbkit up
+    A balancer from flags:                         lbkit run --listen 127.0.0.1:8080 --server 127.0.0.1:9001
+    The same from a file:                          lbkit run lbkit.toml
+    """
+    logging.basicConfig(
+        level=log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+# ---------------------------------------------------------------------------------------------- run
+
+
+@cli.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option("--listen", metavar="ADDR", help="Address to listen on, such as 127.0.0.1:8080.")
+@click.option("--server", "servers", metavar="ADDR", multiple=True, help="A server; repeat it for each.")
+@click.option("--mode", type=click.Choice(["tcp", "http"]), default="tcp", show_default=True)
+@click.option(
+    "--algorithm", metavar="NAME", default="round_robin", show_default=True, help="See `lbkit list`."
+)
+@click.option("--check", metavar="NAME", help="Health check, see `lbkit list`; none where left out.")
+@click.option("--admin", metavar="ADDR", help="Serve /metrics and /status here.")
+def run(
+    file: Path | None,
+    listen: str | None,
+    servers: tuple[str, ...],
+    mode: str,
+    algorithm: str,
+    check: str | None,
+    admin: str | None,
+) -> None:
+    """Run listeners and pools from a TOML FILE, or one listener and one pool from flags.
+
+    \b
+    SIGHUP reads FILE again: pools and servers change in place and no session is cut;
+           a wrong file changes nothing.
+    SIGTERM and Ctrl-C stop accepting, let sessions end within drain_timeout, and exit 0;
+           a second one stops at once.
+    """
+    flags = bool(listen or servers)
+    if (file is None) == (not flags):
+        raise ConfigError("give either FILE, or --listen and --server (see lbkit run --help)")
+    if file is not None:
+        path = file
+        _run_loop(_serve(load(path, catalog()), lambda: load(path, catalog())))
+    elif not listen or not servers:
+        raise ConfigError("both --listen and --server are needed")
+    else:
+        text = _toml_of_flags(listen, servers, mode, algorithm, check, admin)
+        _run_loop(_serve(_load_flags(text), None))
+
+
+def _toml_of_flags(
+    listen: str, servers: tuple[str, ...], mode: str, algorithm: str, check: str | None, admin: str | None
+) -> str:
+    """The file that says the same as the flags: one set of rules and messages for both."""
+    text = json.dumps  # a JSON string is a TOML string
+    lines = [f"[listeners.main]\nlisten = {text(listen)}\nmode = {text(mode)}\npool = 'main'"]
+    if admin:
+        lines.append(f"[admin]\nlisten = {text(admin)}")
+    lines.append(f"[pools.main]\nalgorithm = {text(algorithm)}")
+    if check:
+        lines.append(f"[pools.main.health]\ncheck = {text(check)}")
+    lines += [
+        f"[[pools.main.servers]]\nname = 'server{number}'\naddress = {text(server)}"
+        for number, server in enumerate(servers, 1)
+    ]
+    return "\n".join(lines)
+
+
+_FLAGS = {
+    "listeners.main.listen": "--listen",
+    "admin.listen": "--admin",
+    "pools.main.algorithm": "--algorithm",
+    "pools.main.health.check": "--check",
+}
+
+
+def _load_flags(text: str) -> Config:
+    try:
+        return loads(text, catalog())
+    except ConfigError as error:
+        raise ConfigError([_name_flag(line) for line in error.problems]) from None
+
+
+def _name_flag(line: str) -> str:
+    path, _, message = line.partition(": ")
+    flag = "--server" if path.startswith("pools.main.servers") else _FLAGS.get(path, path)
+    return f"{flag}: {message}"
+
+
+async def _serve(config: Config, read_again: Callable[[], Config] | None) -> None:
+    """Run until SIGTERM or SIGINT; SIGHUP reloads."""
+    runtime = Runtime(config)
+    stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
+    await runtime.start()
+    loop = asyncio.get_running_loop()
+    if read_again is not None:
+        loop.add_signal_handler(signal.SIGHUP, lambda: _reload(runtime, read_again))
+    await stopping.wait()
+    stopping.clear()
+    logger.info("stopping: %d sessions may end within %g s", runtime.open_sessions, runtime.drain_timeout)
+    drain = asyncio.create_task(runtime.drain())
+    second = asyncio.create_task(stopping.wait())
+    await asyncio.wait([drain, second], return_when=asyncio.FIRST_COMPLETED)
+    for task in (drain, second):
+        task.cancel()
+    await asyncio.gather(drain, second, return_exceptions=True)
+    await runtime.close()
+
+
+def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
+    try:
+        runtime.reload(read_again())
+    except ConfigError as error:
+        runtime.failed_reloads += 1
+        for problem in error.problems:
+            logger.error("reload refused, nothing changed: %s", problem)
+    except LbkitError as error:
+        runtime.failed_reloads += 1
+        logger.error("reload refused, nothing changed: %s", error)
+
+
+def _on_signals(*numbers: signal.Signals) -> asyncio.Event:
+    event = asyncio.Event()
+    for number in numbers:
+        asyncio.get_running_loop().add_signal_handler(number, event.set)
+    return event
+
+
+def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    uvloop.run(main)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def check(file: Path) -> None:
+    """Read FILE and print every problem in it. Exit 0 when there is none, else 2."""
+    config = load(file, catalog())
+    servers = sum(len(pool.servers) for pool in config.pools.values())
+    click.echo(
+        f"{file}: fine: {len(config.listeners)} listeners, {len(config.pools)} pools, {servers} servers"
+    )
+
+
+# ------------------------------------------------------------------------------------ single servers
+
+
+@cli.command()
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--listen", metavar="ADDR", default="127.0.0.1:8000", show_default=True)
+def static(folder: Path, listen: str) -> None:
+    """Serve the files of the folder DIR."""
+    text = json.dumps
+    route = f"[[listeners.static.routes]]\npath = '/'\nstatic = {text(str(folder.absolute()))}"
+    config = f"[listeners.static]\nlisten = {text(listen)}\nmode = 'http'\n{route}"
+    names = {"listeners.static.listen": "--listen", "listeners.static.routes[1].static": "DIR"}
+    try:
+        loaded = loads(config, catalog())
+    except ConfigError as error:
+        lines = (line.partition(": ") for line in error.problems)
+        raise ConfigError([f"{names.get(path, path)}: {message}" for path, _, message in lines]) from None
+    _run_loop(_serve(loaded, None))
+
+
+@cli.command()
+@click.argument("app", metavar="MODULE:ATTR")
+@click.option("--listen", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8000", show_default=True)
+@click.option(
+    "--app-dir",
+    metavar="DIR",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    help="Look for MODULE here (default: the current folder).",
+)
+def app(app: str, listen: Address, app_dir: Path) -> None:
+    """Serve an ASGI 3 application, such as `mysite.asgi:application`."""
+    sys.path.insert(0, str(app_dir.absolute()))
+    _run_loop(_serve_app(app, listen))
+
+
+async def _serve_app(name: str, listen: Address) -> None:
+    from lbkit.asgi import load_app, serve
+
+    stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
+    async with serve(load_app(name), listen) as server:
+        logger.info("serving %s on %s", name, server.address)
+        await stopping.wait()
+        logger.info("stopping")
+
+
+# ---------------------------------------------------------------------------------------- the stack
+
+
+def _default_directory(name: str) -> Path:
+    return Path(".lbkit") / name
+
+
+_FLAVOURS = click.Choice(["mysql", "mariadb"])
+
+
+@cli.command()
+@click.option(
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="State (default: .lbkit/stack).",
+)
+@click.option("--listen", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8080", show_default=True)
+@click.option("--admin", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8404", show_default=True)
+@click.option(
+    "--algorithm", metavar="NAME", default="round_robin", show_default=True, help="See `lbkit list`."
+)
+@click.option("--web-servers", type=click.IntRange(1, 32), default=2, show_default=True)
+@click.option("--app-servers", type=click.IntRange(1, 32), default=2, show_default=True)
+@click.option("--replicas", type=click.IntRange(0, 8), default=1, show_default=True)
+@click.option(
+    "--flavour", type=_FLAVOURS, help="Database server to take (default: what is found, else MySQL)."
+)
+@click.option("--no-mysql", is_flag=True, help="Leave the database part out.")
+def up(
+    directory: Path | None,
+    listen: Address,
+    admin: Address,
+    algorithm: str,
+    web_servers: int,
+    app_servers: int,
+    replicas: int,
+    flavour: Any,
+    no_mysql: bool,
+) -> None:
+    """Run the whole stack on this machine: balancer, web servers, app servers, MySQL pair.
+
+    Everything listens on loopback and keeps its state, logs and configuration files under DIR.
+    Ctrl-C stops all of it. A part that dies is started again.
+    """
+    if algorithm not in ALGORITHMS:
+        raise ConfigError(f'--algorithm: unknown algorithm "{algorithm}" (known: {", ".join(ALGORITHMS)})')
+    settings = StackSettings(
+        (directory or _default_directory("stack")).absolute(),
+        listen=listen,
+        admin=admin,
+        algorithm=algorithm,
+        web_servers=web_servers,
+        app_servers=app_servers,
+        replicas=replicas,
+        mysql=not no_mysql,
+        flavour=flavour,
+    )
+    report = console()
+    if settings.mysql:
+        # Before the loop starts: a download can then be interrupted at once.
+        find_server(flavour, report)
+    _run_loop(_until_signal(_run_stack(Stack(settings, report))))
+
+
+async def _run_stack(stack: Stack) -> None:
+    async with stack:
+        _print_stack(stack)
+        await stack.wait()
+
+
+def _print_stack(stack: Stack) -> None:
+    table = Table(title="The stack is up. Ctrl-C stops it.", title_justify="left")
+    for column in ("part", "what", "address", "pid"):
+        table.add_column(column)
+    for part in stack.parts():
+        table.add_row(part.name, part.what, part.address, str(part.pid))
+    output = Console(highlight=False)
+    output.print(table)
+    if not stack.settings.mysql:
+        output.print("Without a database (--no-mysql): the guestbook keeps its entries in memory.")
+    output.print(f"guestbook  http://{stack.settings.listen}/")
+    output.print(f"metrics    http://{stack.settings.admin}/metrics")
+    output.print(f"status     http://{stack.settings.admin}/status")
+    output.print(f"state      {stack.settings.directory}", soft_wrap=True)
+
+
+async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
+    """Run *work*; SIGTERM or SIGINT cancels it and waits for its clean-up."""
+    task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@cli.group()
+def mysql() -> None:
+    """MySQL and MariaDB servers on this machine."""
+
+
+@mysql.command("up")
+@click.option(
+    "--dir",
+    "directory",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="State (default: .lbkit/mysql).",
+)
+@click.option("--replicas", type=click.IntRange(0, 8), default=1, show_default=True)
+@click.option(
+    "--flavour", type=_FLAVOURS, help="Database server to take (default: what is found, else MySQL)."
+)
+def mysql_up(directory: Path | None, replicas: int, flavour: Any) -> None:
+    """Run a primary and its replicas as child processes and print their addresses.
+
+    Ctrl-C stops them. The data stays in DIR for the next start.
+    """
+    report = console()
+    program = find_server(flavour, report)
+    path = (directory or _default_directory("mysql")).absolute()
+    cluster = DatabaseCluster(path, replicas=replicas, program=program, supervise=True, report=report)
+    _run_loop(_until_signal(_run_databases(cluster)))
+
+
+async def _run_databases(cluster: DatabaseCluster) -> None:
+    async with cluster:
+        for server in cluster.servers:
+            click.echo(f"{server.name}  {server.role:8}  {server.dsn}")
+        await cluster.wait()
+
+
+# --------------------------------------------------------------------------------------------- list
+
+
+@cli.command("list")
+def list_parts() -> None:
+    """List algorithms, health checks and relays with their options."""
+    output = Console(highlight=False)
+    sections: list[tuple[str, Registry[Any]]] = [
+        ("algorithms", ALGORITHMS),
+        ("checks", CHECKS),
+        ("relays", RELAYS),
+    ]
+    for title, registry in sections:
+        table = Table(title=title, title_justify="left", title_style="bold", show_header=False, box=None)
+        table.add_column(style="cyan", no_wrap=True)
+        for entry in registry.values():
+            table.add_row(entry.name, entry.summary)
+            for option in dataclasses.fields(entry.options):
+                table.add_row("", f"[dim]{option.name} = {option.default!r}[/dim]")
+        output.print(table)

@@ -1,0 +1,495 @@
+"""The composition root: the only module that turns a `Config` into running objects.
+
+A reload is carried out in two steps. First everything that can fail is made: new pools, relays, handlers,
+and new addresses are bound. Only then is anything changed, and those changes cannot fail: members of pools
+in place, what listeners lead to, and which addresses are accepted on. Sessions in progress hold the
+objects they began with and are not touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from lbkit import __version__
+from lbkit.admin import AdminApp, ListenerView, View
+from lbkit.asgi import AsgiHandler
+from lbkit.balancing import ALGORITHMS, Balancer
+from lbkit.checks import CHECKS, Prober
+from lbkit.config import AdminConfig, Catalog, Config, ListenerConfig, PoolConfig
+from lbkit.errors import ConfigError
+from lbkit.exchange import Handler, HttpServer, HttpSettings
+from lbkit.http.routes import Route, RouteTable
+from lbkit.pool import HealthRules, Pool, make_balancer
+from lbkit.proxy.forward import Forwarder, ForwardSettings
+from lbkit.proxy.http_session import HttpService
+from lbkit.proxy.listener import Listener
+from lbkit.proxy.routing import RouteHandler
+from lbkit.proxy.tcp_session import TcpService, TcpSettings
+from lbkit.proxy.ticker import Ticker
+from lbkit.relay import RELAYS, Relay, choose_relay
+from lbkit.server import Address, Server
+from lbkit.static import StaticFiles
+
+__all__ = ["Runtime", "catalog"]
+
+logger = logging.getLogger("lbkit")
+
+Service = TcpService | HttpService
+ADMIN = "admin"
+
+
+def catalog() -> Catalog:
+    """Every algorithm, check and relay that is installed, for reading a configuration."""
+    return Catalog(
+        {name: entry.options for name, entry in ALGORITHMS.items()},
+        {name: entry.options for name, entry in CHECKS.items()},
+        {name: entry.options for name, entry in RELAYS.items()},
+    )
+
+
+@dataclass(slots=True)
+class _RunningPool:
+    config: PoolConfig
+    pool: Pool
+    prober: Prober | None = None
+
+
+@dataclass(slots=True)
+class _RunningListener:
+    """`wanted` is the address as configured: port 0 there, a real one on the listener."""
+
+    wanted: Address
+    config: ListenerConfig | AdminConfig
+    listener: Listener
+    service: Service
+    forwarders: dict[str, Forwarder] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Plan:
+    """Everything of a reload that could fail, already made."""
+
+    pools: dict[str, Pool]
+    relays: dict[str, type[Relay]]
+    files: dict[tuple[str, str], StaticFiles]
+    bound: dict[str, Listener]
+
+
+class Runtime:
+    """What one configuration runs: ``await start()``, `reload`, ``await drain()``, ``await close()``."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._ticker = Ticker(self._loop)
+        self._pools: dict[str, _RunningPool] = {}
+        self._listeners: dict[str, _RunningListener] = {}
+        self._retired: set[Service] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self.reloads = 0
+        self.failed_reloads = 0
+
+    @property
+    def drain_timeout(self) -> float:
+        """Seconds that sessions may take to end."""
+        return self._config.global_.drain_timeout
+
+    @property
+    def open_sessions(self) -> int:
+        """Sessions open now on all listeners, those already stopped too."""
+        return sum(service.open_sessions for service in self._services())
+
+    @property
+    def addresses(self) -> Mapping[str, Address]:
+        """The real address of each listener; the administration endpoint is ``admin``."""
+        return {name: running.listener.address for name, running in self._listeners.items()}
+
+    def pool(self, name: str) -> Pool:
+        """The pool called *name*; KeyError where there is none."""
+        return self._pools[name].pool
+
+    async def start(self) -> None:
+        """Bind, start the checks, accept. Raises StartFailed or ConfigError with nothing left open."""
+        self._apply(self._config, self._prepare(self._config))
+        for name, running in self._listeners.items():
+            logger.info("%s listens on %s (%s)", name, running.listener.address, _leads_to(running.config))
+
+    def reload(self, config: Config) -> None:
+        """Change to *config* without cutting a session.
+
+        Raises ConfigError or StartFailed, and then nothing has changed.
+        """
+        self._apply(config, self._prepare(config))
+        self.reloads += 1
+        logger.info("reloaded: %d listeners, %d pools", len(config.listeners), len(config.pools))
+
+    async def drain(self) -> bool:
+        """Stop accepting and let sessions end, at most `drain_timeout`; False when some had to be cut."""
+        for running in self._listeners.values():
+            running.listener.stop()
+        services = self._services()
+        ended = await asyncio.gather(*(service.drain(self.drain_timeout) for service in services))
+        return all(ended)
+
+    async def close(self) -> None:
+        """Stop everything now. Nothing is open and no task runs afterwards."""
+        for running in self._listeners.values():
+            running.listener.stop()
+        for service in self._services():
+            await service.close()
+        for running in self._listeners.values():
+            for forwarder in running.forwarders.values():
+                forwarder.close()
+        for pool in self._pools.values():
+            if pool.prober is not None:
+                await pool.prober.stop()
+        for task in self._endings:
+            task.cancel()
+        await asyncio.gather(*self._endings, return_exceptions=True)
+        self._ticker.close()
+        self._listeners.clear()
+        self._pools.clear()
+
+    def _services(self) -> list[Service]:
+        return [*(running.service for running in self._listeners.values()), *self._retired]
+
+    # ------------------------------------------------------------ step one: all that can fail
+
+    def _prepare(self, config: Config) -> _Plan:
+        relays = {name: _relay(name, item) for name, item in config.listeners.items() if item.mode == "tcp"}
+        files = {
+            (name, route.static): StaticFiles(route.static, strip_prefix=route.path)
+            for name, item in config.listeners.items()
+            for route in item.routes
+            if route.static is not None
+        }
+        pools = {name: self._known_or_new(name, item) for name, item in config.pools.items()}
+        return _Plan(pools, relays, files, self._bind_new(config))
+
+    def _known_or_new(self, name: str, config: PoolConfig) -> Pool:
+        running = self._pools.get(name)
+        if running is not None:
+            return running.pool
+        return Pool(
+            name,
+            _servers(config),
+            self._balancer(name, config),
+            rules=_rules(config),
+            retries=config.retries,
+            now=self._loop.time(),
+        )
+
+    def _balancer(self, name: str, config: PoolConfig) -> Balancer:
+        return make_balancer(config.algorithm, self._rng(f"pool {name}"), config.options)
+
+    def _rng(self, purpose: str) -> random.Random:
+        """A generator of its own for each purpose, so that one seed repeats each whatever the others do."""
+        seed = self._config.global_.seed
+        return random.Random(None if seed is None else f"{seed} {purpose}")
+
+    def _bind_new(self, config: Config) -> dict[str, Listener]:
+        """A bound listener for each address that nobody here listens on yet."""
+        bound: dict[str, Listener] = {}
+        try:
+            for name, item in _listening(config).items():
+                if self._at(name, item.listen) is None:
+                    listener = Listener(name, item.listen, lambda sock: sock.close(), loop=self._loop)
+                    listener.bind()
+                    bound[name] = listener
+        except BaseException:
+            for listener in bound.values():
+                listener.stop()
+            raise
+        return bound
+
+    def _at(self, name: str, address: Address) -> _RunningListener | None:
+        """Who listens on *address* now: found by address, and by name where any port would do."""
+        if address.path or address.port:
+            return next((r for r in self._listeners.values() if r.wanted == address), None)
+        running = self._listeners.get(name)
+        return running if running is not None and running.wanted == address else None
+
+    # ------------------------------------------------------------ step two: nothing fails any more
+
+    def _apply(self, config: Config, plan: _Plan) -> None:
+        self._config = config
+        removed = self._apply_pools(config, plan)
+        old = dict(self._listeners)
+        self._listeners = {
+            name: self._apply_listener(name, item, plan, self._at(name, item.listen))
+            for name, item in _listening(config).items()
+        }
+        staying = {id(running.listener) for running in self._listeners.values()}
+        for running in old.values():
+            if id(running.listener) not in staying:
+                running.listener.stop()
+                self._retire(running.service, running.forwarders)
+        for running in self._listeners.values():
+            for forwarder in running.forwarders.values():
+                for server in removed:
+                    forwarder.forget(server)
+
+    def _apply_pools(self, config: Config, plan: _Plan) -> list[Server]:
+        """Change pools in place; the servers that left."""
+        before = {server for running in self._pools.values() for server in running.pool}
+        old, self._pools = self._pools, {}
+        for name, item in config.pools.items():
+            running = old.pop(name, None)
+            self._pools[name] = (
+                self._change_pool(running, item) if running else self._start_pool(item, plan.pools[name])
+            )
+        for running in old.values():
+            self._end(running.prober)
+        return list(before - {server for running in self._pools.values() for server in running.pool})
+
+    def _start_pool(self, config: PoolConfig, pool: Pool) -> _RunningPool:
+        return _RunningPool(config, pool, self._prober(config, pool))
+
+    def _change_pool(self, running: _RunningPool, config: PoolConfig) -> _RunningPool:
+        old, pool, now = running.config, running.pool, self._loop.time()
+        same = (old.algorithm, old.options) == (config.algorithm, config.options)
+        pool.reconfigure(
+            _servers(config),
+            balancer=None if same else self._balancer(pool.name, config),
+            rules=_rules(config),
+            retries=config.retries,
+            now=now,
+        )
+        if old.health == config.health:
+            if running.prober is not None:
+                running.prober.refresh()
+            return _RunningPool(config, pool, running.prober)
+        self._end(running.prober)
+        return _RunningPool(config, pool, self._prober(config, pool))
+
+    def _prober(self, config: PoolConfig, pool: Pool) -> Prober | None:
+        health = config.health
+        if health is None:
+            return None
+        prober = Prober(
+            pool,
+            CHECKS[health.check].factory(health.options),
+            interval=health.interval,
+            timeout=health.timeout,
+            jitter=health.jitter,
+            rng=self._rng(f"checks of {pool.name}"),
+        )
+        prober.start()
+        return prober
+
+    def _apply_listener(
+        self, name: str, config: ListenerConfig | AdminConfig, plan: _Plan, running: _RunningListener | None
+    ) -> _RunningListener:
+        listener = plan.bound[name] if running is None else running.listener
+        listener.name = name
+        forwarders = {} if running is None else dict(running.forwarders)
+        service = None if running is None else running.service
+        wanted = config.listen
+        if isinstance(config, ListenerConfig) and config.mode == "tcp":
+            new: Service = self._tcp_service(service, config, plan.relays[name], listener)
+        else:
+            handler = self._handler(name, config, plan, forwarders)
+            new = self._http_service(service, handler, _http_settings(config), listener)
+        if running is not None and new is not running.service:
+            self._retire(running.service, {})
+        listener.max_connections = config.max_connections if isinstance(config, ListenerConfig) else 1000
+        listener.accept = new.accept
+        if running is None:
+            listener.start()
+        return _RunningListener(wanted, config, listener, new, forwarders)
+
+    def _tcp_service(
+        self, service: Service | None, config: ListenerConfig, relay: type[Relay], listener: Listener
+    ) -> TcpService:
+        assert config.pool is not None
+        pool = self._pools[config.pool].pool
+        timeouts = config.timeouts
+        settings = TcpSettings(timeouts.connect, timeouts.client_in("tcp"), timeouts.server_in("tcp"))
+        if isinstance(service, TcpService):
+            service.name, service.pool, service.relay, service.settings = listener.name, pool, relay, settings
+            return service
+        return TcpService(
+            listener.name,
+            pool,
+            relay,
+            settings,
+            loop=self._loop,
+            ticker=self._ticker,
+            on_end=listener.session_ended,
+        )
+
+    def _http_service(
+        self, service: Service | None, handler: Handler, settings: HttpSettings, listener: Listener
+    ) -> HttpService:
+        if isinstance(service, HttpService):
+            service.http.handler, service.http.settings = handler, settings
+            return service
+        return HttpService(HttpServer(handler, settings), loop=self._loop, on_end=listener.session_ended)
+
+    def _handler(
+        self,
+        name: str,
+        config: ListenerConfig | AdminConfig,
+        plan: _Plan,
+        forwarders: dict[str, Forwarder],
+    ) -> Handler:
+        """What answers on an http listener; *forwarders* are reused and brought up to date."""
+        if isinstance(config, AdminConfig):
+            return AsgiHandler(AdminApp(self.view, __version__), {})
+        wanted = {route.pool for route in config.routes if route.pool} | (
+            {config.pool} if config.pool else set()
+        )
+        for pool in forwarders.keys() - wanted:
+            forwarders.pop(pool).close()
+        for pool in wanted:
+            self._forwarder(name, pool, config, forwarders)
+        targets: list[Handler] = [
+            forwarders[route.pool] if route.pool else plan.files[name, route.static or ""]
+            for route in config.routes
+        ]
+        routes = [
+            Route(route.host, route.path, target)
+            for route, target in zip(config.routes, targets, strict=True)
+        ]
+        return RouteHandler(RouteTable(routes), forwarders[config.pool] if config.pool else None)
+
+    def _forwarder(
+        self, name: str, pool: str, config: ListenerConfig, forwarders: dict[str, Forwarder]
+    ) -> None:
+        settings = replace(
+            ForwardSettings(), connect=config.timeouts.connect, server=config.timeouts.server_in("http")
+        )
+        target = self._pools[pool].pool
+        known = forwarders.get(pool)
+        if known is not None and known.pool is target and known.name == name:
+            known.settings = settings
+            return
+        if known is not None:
+            known.close()
+        forwarders[pool] = Forwarder(target, name, settings, ticker=self._ticker, clock=self._loop.time)
+
+    def _retire(self, service: Service, forwarders: Mapping[str, Forwarder]) -> None:
+        """A service that gets no more sessions: it is kept until its last one has ended."""
+
+        async def until_idle() -> None:
+            try:
+                await service.drain(None)
+            finally:
+                self._retired.discard(service)
+                for forwarder in forwarders.values():
+                    forwarder.close()
+
+        self._retired.add(service)
+        self._in_background(until_idle())
+
+    def _end(self, prober: Prober | None) -> None:
+        if prober is not None:
+            self._in_background(prober.stop())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+
+    # ------------------------------------------------------------ what the administration shows
+
+    def view(self) -> View:
+        """Everything at this moment."""
+        return View(
+            now=self._loop.time(),
+            listeners=[_view_of(name, running) for name, running in self._listeners.items()],
+            pools=[running.pool for running in self._pools.values()],
+            unsettled=[
+                item
+                for service in self._services()
+                if isinstance(service, TcpService)
+                for item in service.unsettled_bytes()
+            ],
+            reloads=self.reloads,
+            failed_reloads=self.failed_reloads,
+        )
+
+
+def _relay(name: str, config: ListenerConfig) -> type[Relay]:
+    try:
+        return choose_relay(config.relay)
+    except ValueError as error:
+        raise ConfigError(f"listeners.{name}.relay: {error}") from None
+
+
+def _servers(config: PoolConfig) -> list[Server]:
+    return [
+        Server(
+            item.name,
+            item.address,
+            weight=item.weight,
+            backup=item.backup,
+            max_connections=item.max_connections,
+        )
+        for item in config.servers
+    ]
+
+
+def _rules(config: PoolConfig) -> HealthRules:
+    if config.health is None:
+        return HealthRules()
+    return HealthRules(checked=True, rise=config.health.rise, fall=config.health.fall)
+
+
+def _listening(config: Config) -> dict[str, ListenerConfig | AdminConfig]:
+    """Everything that has an address, by name."""
+    listening: dict[str, ListenerConfig | AdminConfig] = dict(config.listeners)
+    if config.admin is not None:
+        listening[ADMIN] = config.admin
+    return listening
+
+
+def _http_settings(config: ListenerConfig | AdminConfig) -> HttpSettings:
+    if isinstance(config, AdminConfig):
+        return HttpSettings()
+    timeouts = config.timeouts
+    return replace(
+        HttpSettings(),
+        request_head=timeouts.request_head,
+        keep_alive=timeouts.keep_alive,
+        client=timeouts.client_in("http"),
+    )
+
+
+def _leads_to(config: ListenerConfig | AdminConfig) -> str:
+    if isinstance(config, AdminConfig):
+        return "/metrics and /status"
+    routes = f", {len(config.routes)} routes" if config.routes else ""
+    return f"{config.mode} → {f'pool {config.pool}' if config.pool else 'routes only'}{routes}"
+
+
+def _view_of(name: str, running: _RunningListener) -> ListenerView:
+    listener, service, config = running.listener, running.service, running.config
+    counters = {"sessions": listener.sessions, "accept_errors": listener.accept_errors}
+    responses: dict[str, int] = {}
+    if isinstance(service, TcpService):
+        counters["failed_sessions"] = service.failed_sessions
+        counters["client_timeouts"] = service.client_timeouts
+    else:
+        counts = service.http.counters
+        counters |= {
+            "requests": counts.requests,
+            "client_errors": counts.client_errors,
+            "bytes_in": counts.bytes_in,
+            "bytes_out": counts.bytes_out,
+        }
+        responses = {f"{group}xx": counts.responses[group] for group in range(1, 6)}
+    return ListenerView(
+        name,
+        str(listener.address),
+        config.mode if isinstance(config, ListenerConfig) else "http",
+        config.pool if isinstance(config, ListenerConfig) else None,
+        listener.open_sessions,
+        counters,
+        responses,
+    )

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbkit.config import Config, load, loads
+from lbkit.errors import ConfigError
+from lbkit.runtime import catalog
+from lbkit.server import Address
+
+GOOD = """
+[global]
+seed = 7
+drain_timeout = "5s"
+[admin]
+listen = "127.0.0.1:8404"
+[listeners.web]
+listen = "127.0.0.1:8080"
+mode = "http"
+pool = "web"
+[listeners.web.timeouts]
+connect = "500ms"
+[[listeners.web.routes]]
+path = "/static/"
+static = "."
+[[listeners.web.routes]]
+host = "api.example.com"
+pool = "web"
+[pools.web]
+algorithm = "active_passive"
+retries = 1
+[pools.web.options]
+failback = false
+[pools.web.health]
+check = "http"
+interval = "1s"
+path = "/health"
+[[pools.web.servers]]
+name = "web1"
+address = "127.0.0.1:9001"
+[[pools.web.servers]]
+name = "web2"
+address = "unix:/run/web2.sock"
+backup = true
+"""
+
+
+def problems_of(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        loads(text, catalog())
+    return list(caught.value.problems)
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    file = tmp_path / "lbkit.toml"
+    file.write_text(GOOD)
+    config = load(file, catalog())
+    assert config.global_.seed == 7
+    assert config.admin is not None
+    listener, pool = config.listeners["web"], config.pools["web"]
+    assert listener.timeouts.connect == 0.5
+    assert listener.routes[0].static == str(tmp_path / ".")
+    assert pool.options.failback is False
+    assert pool.health is not None
+    assert pool.health.options.path == "/health"
+    assert pool.servers[1].address == Address(path="/run/web2.sock")
+
+
+def changed(old: str, new: str) -> str:
+    assert old in GOOD
+    return GOOD.replace(old, new, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (changed('pool = "web"', 'pool = "wbe"'), 'listeners.web.pool: there is no pool "wbe" (did you mean "web"?)'),
+        (
+            changed('host = "api.example.com"\npool = "web"', 'host = "x"\npool = "no"'),
+            'listeners.web.routes[2].pool: there is no pool "no" (known: web)',
+        ),
+        (
+            changed('host = "api.example.com"\npool = "web"', 'host = "x"'),
+            'listeners.web.routes[2]: needs either "pool" or "static"',
+        ),
+        (changed('static = "."', 'static = "nope"'), 'listeners.web.routes[1].static: "nope" is not a folder'),
+        (changed('path = "/static/"', 'path = "static"'), 'listeners.web.routes[1].path: "static" must start with "/"'),
+        (
+            changed('"active_passive"', '"activ_passive"'),
+            'pools.web.algorithm: unknown algorithm "activ_passive" (did you mean "active_passive"?)',
+        ),
+        (changed("failback = false", "fallback = 1"), 'pools.web.options.fallback: unknown key (did you mean "failback"?)'),
+        (changed('check = "http"', 'check = "htp"'), 'pools.web.health.check: unknown check "htp" (did you mean "http"?)'),
+        (
+            changed('path = "/health"', 'pth = "/health"'),
+            'pools.web.health.pth: unknown key (did you mean "path"?)',
+        ),
+        (
+            changed('path = "/health"', 'path = "health"'),
+            'pools.web.health.path: "health" must start with "/" and hold no blanks',
+        ),
+        (changed('interval = "1s"', 'interval = "0s"'), "pools.web.health.interval: must be more than 0"),
+        (changed('interval = "1s"', "rise = 0"), "pools.web.health.rise: 0 is not from 1 to 1000"),
+        (changed("retries = 1", "retries = -1"), "pools.web.retries: -1 is not from 0 to 100"),
+        (changed("backup = true", "weight = 257"), "pools.web.servers[2].weight: 257 is not from 0 to 256"),
+        (
+            changed('name = "web2"', 'name = "web1"'),
+            'pools.web.servers[2].name: "web1" is already the name of pools.web.servers[1]',
+        ),
+        (
+            changed('"127.0.0.1:9001"', '"127.0.0.1:0"'),
+            "pools.web.servers[1].address: a server needs a port other than 0",
+        ),
+        (
+            changed('listen = "127.0.0.1:8080"', 'listen = "127.0.0.1:8404"'),
+            "admin.listen: 127.0.0.1:8404 is already taken by listeners.web.listen",
+        ),
+        (changed('mode = "http"', 'mode = "tcp"'), 'listeners.web.routes: routes need mode = "http"'),
+        (
+            changed('mode = "http"', 'mode = "http"\nrelay = "strem"'),
+            'listeners.web.relay: unknown relay "strem" (did you mean "stream"?)',
+        ),
+        (changed('mode = "http"', 'mode = "http"\nmax_connections = 0'), "listeners.web.max_connections: 0 is not from 1 to 1000000"),
+        ("[pools.x]", "pools.x.servers: a pool needs at least one server"),
+        ("", "listeners: nothing to listen on: add a [listeners.NAME] table"),
+        ('[listeners.a]\nlisten = "a:1"', 'listeners.a: missing key "pool": a tcp listener sends everything to one pool'),
+        (
+            '[listeners.a]\nlisten = "a:1"\nmode = "http"',
+            'listeners.a: missing key "pool", or [[routes]]: the listener would answer 404 to everything',
+        ),
+        ("[lisenters.a]", 'lisenters: unknown key (did you mean "listeners"?)'),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_key_path(text: str, problem: str) -> None:
+    assert problem in problems_of(text)
+    if text.startswith("\n[global]"):
+        assert problems_of(text) == [problem], "and nothing else"
+
+
+def test_all_problems_of_a_file_at_once() -> None:
+    text = (
+        GOOD.replace('"127.0.0.1:8080"', '"8080"')
+        .replace('pool = "web"', 'pool = "wbe"')
+        .replace("retries = 1", "retries = 200")
+    )
+    assert len(problems_of(text)) == 4
+
+
+@pytest.mark.parametrize("text", ["[a", "a = ", "[pools]\n[pools]"])
+def test_not_toml(text: str) -> None:
+    (problem,) = problems_of(text)
+    assert problem.startswith("not valid TOML: ")
+    assert "line" in problem
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope\.toml: cannot be read: no such file or directory"):
+        load(tmp_path / "nope.toml", catalog())
+    with pytest.raises(ConfigError, match="cannot be read: is a directory"):
+        load(tmp_path, catalog())
+    (tmp_path / "latin.toml").write_bytes(b"a = '\xff'")
+    with pytest.raises(ConfigError, match=r"is not UTF-8 text \(byte 5\)"):
+        load(tmp_path / "latin.toml", catalog())
+
+
+def test_each_line_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[pools.a]\n[pools.b]\n")
+    with pytest.raises(ConfigError) as caught:
+        load(file, catalog())
+    assert len(caught.value.problems) == 3
+    assert all(line.startswith(f"{file}: ") for line in caught.value.problems)
+
+
+values = st.recursive(
+    st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False), st.text(max_size=5), st.sampled_from(["http", "127.0.0.1:1", "1s"])),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(
+                ["listeners", "pools", "web", "servers", "health", "check", "options", "name", "address", "listen",
+                 "mode", "pool", "routes", "path", "timeouts", "connect", "admin", "global", "weight", "x"]
+            ),
+            inner,
+            max_size=5,
+        ),
+    ),
+    max_leaves=20,
+)  # fmt: skip
+
+
+def to_toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {to_toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(to_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return (
+            '"' + "".join(f"\\U{ord(char):08x}" for char in value if not 0xD800 <= ord(char) < 0xE000) + '"'
+        )
+    return str(value)
+
+
+@given(st.dictionaries(st.sampled_from(["listeners", "pools", "admin", "global", "x"]), values, max_size=4))
+def test_any_values_give_a_config_or_its_problems(table: dict[str, object]) -> None:
+    text = "\n".join(f"{key} = {to_toml(value)}" for key, value in table.items())
+    try:
+        assert isinstance(loads(text, catalog()), Config)
+    except ConfigError as error:
+        assert error.problems
+        assert all("\n" not in line and "not valid TOML" not in line for line in error.problems)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbkit.config.values import parse_duration, parse_size
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("0", 0), ("0s", 0), ("500ms", 0.5), ("2s", 2), ("1.5m", 90), ("1h", 3600), ("2d", 172800)],
+)
+def test_duration(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "s", "-1s", "1 s", "1S", "1.s", ".5s", "1e3s", "٣s", "1s\n", "infs"]
+)
+def test_not_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("0", 0), ("512", 512), ("16KiB", 16384), ("1MB", 10**6), ("2GiB", 2**31), ("7B", 7)]
+)
+def test_size(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "KiB", "-1", "1.5KiB", "1 KiB", "1kib", "1K"])
+def test_not_a_size(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a size"):
+        parse_size(text)
+
+
+@given(st.text())
+def test_anything_else_is_a_value_error(text: str) -> None:
+    for parse in (parse_duration, parse_size):
+        try:
+            parse(text)
+        except ValueError:
+            continue

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+
+import pytest
+
+from lbkit.errors import StartFailed
+from lbkit.proxy.listener import Listener
+from lbkit.server import Address
+from tests.support.loops import on_both_loops
+
+
+class Accepting:
+    """A started listener and what it accepted."""
+
+    def __init__(self, max_connections: int = 100) -> None:
+        self.accepted: asyncio.Queue[socket.socket] = asyncio.Queue()
+        self.listener = Listener(
+            "test",
+            Address("127.0.0.1", 0),
+            self.accepted.put_nowait,
+            loop=asyncio.get_running_loop(),
+            max_connections=max_connections,
+        )
+        self.listener.bind()
+        self.listener.start()
+        self.clients: list[socket.socket] = []
+
+    def connect(self) -> None:
+        self.clients.append(
+            socket.create_connection((self.listener.address.host, self.listener.address.port))
+        )
+
+    async def next(self) -> socket.socket:
+        async with asyncio.timeout(5):
+            return await self.accepted.get()
+
+    def close(self) -> None:
+        self.listener.stop()
+        for client in self.clients:
+            client.close()
+
+
+@on_both_loops
+async def test_it_hands_on_non_blocking_sockets() -> None:
+    accepting = Accepting()
+    assert accepting.listener.address.port > 0
+    for _ in range(3):
+        accepting.connect()
+    for _ in range(3):
+        sock = await accepting.next()
+        assert not sock.getblocking()
+        sock.close()
+    assert accepting.listener.sessions == accepting.listener.open_sessions == 3
+    accepting.close()
+
+
+@on_both_loops
+async def test_at_the_limit_clients_wait_in_the_backlog() -> None:
+    accepting = Accepting(max_connections=2)
+    for _ in range(3):
+        accepting.connect()
+    for _ in range(2):
+        (await accepting.next()).close()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert accepting.accepted.empty()
+    accepting.listener.session_ended()
+    (await accepting.next()).close()
+    assert accepting.listener.open_sessions == 2
+    accepting.close()
+
+
+@on_both_loops
+async def test_without_descriptors_it_pauses_and_resumes(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    accepting = Accepting()
+    real = accepting.listener._sock
+    assert real is not None
+
+    class Exhausted:
+        """A listening socket whose accept fails as with EMFILE; the kernel's limit would hit the test too."""
+
+        def accept(self) -> None:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        def fileno(self) -> int:
+            return real.fileno()
+
+        def close(self) -> None:
+            real.close()
+
+    accepting.listener._sock = Exhausted()  # type: ignore[assignment]
+    accepting.connect()
+    async with asyncio.timeout(5):
+        while not accepting.listener.accept_errors:
+            await asyncio.sleep(0)
+    assert "accepting pauses" in caplog.text
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert accepting.listener.accept_errors == 1, "it does not spin"
+    accepting.listener._sock = real
+    (await accepting.next()).close()
+    accepting.close()
+
+
+@on_both_loops
+async def test_stop_frees_the_address() -> None:
+    accepting = Accepting()
+    accepting.listener.stop()
+    with pytest.raises(ConnectionRefusedError):
+        accepting.connect()
+    again = Listener(
+        "again", accepting.listener.address, accepting.accepted.put_nowait, loop=asyncio.get_running_loop()
+    )
+    again.bind()
+    again.stop()
+    accepting.close()
+
+
+async def test_an_address_in_use() -> None:
+    accepting = Accepting()
+    other = Listener(
+        "other", accepting.listener.address, accepting.accepted.put_nowait, loop=asyncio.get_running_loop()
+    )
+    with pytest.raises(StartFailed, match="in use"):
+        other.bind()
+    accepting.close()

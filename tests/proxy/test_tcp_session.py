@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from lbkit.pool import Pool, make_balancer
+from lbkit.proxy.listener import Listener
+from lbkit.proxy.tcp_session import TcpService, TcpSettings
+from lbkit.proxy.ticker import Ticker
+from lbkit.relay import choose_relay
+from lbkit.server import Address, Server
+from tests.support.loops import on_both_loops
+from tests.test_sockets import full_backlog
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.close()
+
+
+def free_address() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return f"127.0.0.1:{sock.getsockname()[1]}"
+
+
+class Balancer:
+    """A tcp balancer over the given addresses."""
+
+    def __init__(
+        self, *addresses: str, retries: int = 3, algorithm: str = "round_robin", **settings: float
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        servers = [Server(chr(ord("a") + i), address) for i, address in enumerate(addresses)]
+        self.pool = Pool("p", servers, make_balancer(algorithm, random.Random(7)), retries=retries)
+        self.ticker = Ticker(loop)
+        self.listener = Listener("test", Address("127.0.0.1", 0), self._accept, loop=loop)
+        self.service = TcpService(
+            "test",
+            self.pool,
+            choose_relay("auto"),
+            TcpSettings(**settings),
+            loop=loop,
+            ticker=self.ticker,
+            on_end=self.listener.session_ended,
+        )
+        self.servers: list[asyncio.Server] = []
+        self.listener.bind()
+        self.listener.start()
+
+    def _accept(self, sock: socket.socket) -> None:
+        self.service.accept(sock)
+
+    async def __aenter__(self) -> Balancer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.listener.stop()
+        self.service.abort()
+        assert await self.service.drain(5)
+        assert self.listener.open_sessions == 0
+        assert all(server.open_sessions == 0 for server in self.pool)
+        self.ticker.close()
+
+    async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(self.listener.address.host, self.listener.address.port)
+
+    async def exchange(self, data: bytes) -> bytes:
+        async with asyncio.timeout(10):
+            reader, writer = await self.open()
+            writer.write(data)
+            writer.write_eof()
+            try:
+                return await reader.read()
+            finally:
+                writer.close()
+
+
+class Backend:
+    """A real server on loopback."""
+
+    def __init__(self, talk: Talk = echo) -> None:
+        self._talk = talk
+
+    async def __aenter__(self) -> str:
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
+        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+
+@on_both_loops
+async def test_bytes_go_through_and_are_counted() -> None:
+    async with Backend() as one, Backend() as two, Balancer(one, two) as balancer:
+        for _ in range(4):
+            assert await balancer.exchange(b"hello") == b"hello"
+        assert await balancer.service.drain(5)
+        for server in balancer.pool:
+            counters = server.counters
+            assert (counters.picks, counters.sessions, counters.bytes_in, counters.bytes_out) == (
+                2,
+                2,
+                10,
+                10,
+            )
+
+
+@on_both_loops
+async def test_a_server_that_refuses_is_replaced_before_the_client_notices() -> None:
+    async with Backend() as good, Balancer(free_address(), free_address(), good) as balancer:
+        for _ in range(6):
+            assert await balancer.exchange(b"hello") == b"hello"
+        a, b, c = balancer.pool
+        assert c.counters.bytes_in == 30
+        assert a.counters.connect_errors == a.counters.retries > 0
+        assert b.counters.connect_errors > 0
+        assert balancer.service.failed_sessions == 0
+
+
+@on_both_loops
+async def test_when_all_refuse_the_session_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    async with Balancer(free_address(), free_address()) as balancer:
+        assert await balancer.exchange(b"") == b""
+        assert await balancer.exchange(b"") == b""
+        assert balancer.service.failed_sessions == 2
+    assert caplog.text.count("session failed") == 1, "a flood of failures is not a flood of log lines"
+
+
+@on_both_loops
+async def test_retries_are_bounded() -> None:
+    async with Balancer(*(free_address() for _ in range(5)), retries=1) as balancer:
+        assert await balancer.exchange(b"") == b""
+        assert sum(server.counters.connect_errors for server in balancer.pool) == 2
+
+
+@on_both_loops
+async def test_a_server_that_does_not_answer_the_connect_is_replaced() -> None:
+    listening, clients = full_backlog()
+    silent = f"127.0.0.1:{listening.getsockname()[1]}"
+    async with (
+        Backend() as good,
+        Balancer(silent, good, algorithm="active_passive", connect=0.15) as balancer,
+    ):
+        assert await balancer.exchange(b"hello") == b"hello"
+        assert balancer.pool["a"].counters.connect_errors == 1
+    for sock in (listening, *clients):
+        sock.close()
+
+
+async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Takes everything, says nothing."""
+    while await reader.read(65536):
+        pass
+    writer.close()
+
+
+@on_both_loops
+async def test_an_idle_session_is_ended() -> None:
+    async with Backend(hold) as silent, Balancer(silent, client=0.3, server=0.3) as balancer:
+        async with asyncio.timeout(5):
+            reader, writer = await balancer.open()
+            writer.write(b"x")
+            assert await reader.read() == b""
+            writer.close()
+        assert await balancer.service.drain(5)
+        assert balancer.service.client_timeouts + balancer.pool["a"].counters.timeouts == 1
+
+
+@on_both_loops
+async def test_a_session_with_traffic_is_not_idle() -> None:
+    async with Backend() as server, Balancer(server, client=0.4, server=0.4) as balancer:
+        reader, writer = await balancer.open()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.0
+        while loop.time() < end:
+            writer.write(b"x")
+            assert await reader.readexactly(1) == b"x"
+            await asyncio.sleep(0.05)
+        writer.close()
+
+
+@on_both_loops
+async def test_drain_waits_for_sessions_and_says_when_it_gave_up() -> None:
+    async with Backend() as server, Balancer(server) as balancer:
+        assert await balancer.service.drain(5), "nothing to wait for"
+        reader, writer = await balancer.open()
+        writer.write(b"x")
+        await reader.readexactly(1)
+        assert not await balancer.service.drain(0.01)
+        drain = asyncio.create_task(balancer.service.drain(5))
+        writer.close()
+        assert await drain
+
+
+@on_both_loops
+async def test_bytes_of_sessions_in_progress_can_be_seen() -> None:
+    async with Backend() as server, Balancer(server) as balancer:
+        reader, writer = await balancer.open()
+        writer.write(b"hello")
+        await reader.readexactly(5)
+        assert balancer.service.unsettled_bytes() == [(balancer.pool["a"], 5, 5)]
+        writer.close()
+
+
+@on_both_loops
+async def test_abort_while_connecting() -> None:
+    listening, clients = full_backlog()
+    async with Balancer(f"127.0.0.1:{listening.getsockname()[1]}") as balancer:
+        _, writer = await balancer.open()
+        async with asyncio.timeout(5):
+            while not balancer.service.open_sessions:
+                await asyncio.sleep(0)
+        balancer.service.abort()
+        assert balancer.service.open_sessions == 0
+        writer.close()
+    for sock in (listening, *clients):
+        sock.close()
+
+
+@on_both_loops
+async def test_a_session_keeps_the_pool_it_began_with() -> None:
+    async with Backend() as server, Balancer(server) as balancer:
+        reader, writer = await balancer.open()
+        writer.write(b"x")
+        await reader.readexactly(1)
+        balancer.service.pool = Pool("other", [], make_balancer("round_robin", random.Random(7)))
+        writer.write(b"y")
+        assert await reader.readexactly(1) == b"y"
+        writer.close()
