@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from lbkit.http.forwarded import LOOPBACK, Hop, client_of, forwarded_headers, scheme_of
+from lbkit.http.messages import get
+
+NEAR, FAR = Hop("127.0.0.1", "http"), Hop("192.0.2.7", "http", "1.0")
+
+
+def test_a_first_proxy_says_what_it_sees() -> None:
+    headers = forwarded_headers([(b"Host", b"a.example")], FAR, "web", LOOPBACK)
+    assert headers == [
+        (b"Host", b"a.example"),
+        (b"X-Forwarded-For", b"192.0.2.7"),
+        (b"X-Forwarded-Proto", b"http"),
+        (b"X-Forwarded-Host", b"a.example"),
+        (b"Via", b"1.0 web"),
+    ]
+
+
+def test_a_trusted_neighbours_claims_are_extended() -> None:
+    before = [
+        (b"Host", b"inner"),
+        (b"x-forwarded-for", b"192.0.2.7"),
+        (b"X-Forwarded-For", b"192.0.2.8"),
+        (b"X-Forwarded-Proto", b"https"),
+        (b"X-Forwarded-Host", b"outer"),
+        (b"Via", b"1.1 lb"),
+    ]
+    headers = forwarded_headers(before, NEAR, "web", LOOPBACK)
+    assert get(headers, b"x-forwarded-for") == b"192.0.2.7, 192.0.2.8, 127.0.0.1"
+    assert get(headers, b"x-forwarded-proto") == b"https"
+    assert get(headers, b"x-forwarded-host") == b"outer"
+    assert get(headers, b"via") == b"1.1 lb, 1.1 web"
+
+
+def test_a_strangers_claims_are_replaced() -> None:
+    lies = [(b"X-Forwarded-For", b"10.0.0.1"), (b"X-Forwarded-Proto", b"https"), (b"X-Forwarded-Host", b"x")]
+    headers = forwarded_headers([(b"Host", b"h"), *lies], FAR, "web", LOOPBACK)
+    assert get(headers, b"x-forwarded-for") == b"192.0.2.7"
+    assert get(headers, b"x-forwarded-proto") == b"http"
+    assert get(headers, b"x-forwarded-host") == b"h"
+
+
+def test_a_unix_socket_has_no_address_to_add() -> None:
+    headers = forwarded_headers([], Hop("", "http"), "web", LOOPBACK)
+    assert get(headers, b"x-forwarded-for") is None and get(headers, b"x-forwarded-host") is None
+
+
+@pytest.mark.parametrize(
+    ("hop", "value", "client"),
+    [
+        (NEAR, b"192.0.2.7", "192.0.2.7"),
+        (NEAR, b"6.6.6.6, 192.0.2.7, 127.0.0.1", "192.0.2.7"),
+        (NEAR, b"127.0.0.1, ::1", "127.0.0.1"),
+        (NEAR, b"2001:db8::1", "2001:db8::1"),
+        (NEAR, b"unknown", None),
+        (NEAR, b"", None),
+        (FAR, b"192.0.2.9", None),
+    ],
+)
+def test_the_client_is_the_last_that_is_not_trusted(hop: Hop, value: bytes, client: str | None) -> None:
+    assert client_of([(b"X-Forwarded-For", value)], hop, LOOPBACK) == client
+
+
+def test_the_scheme() -> None:
+    claim = [(b"X-Forwarded-Proto", b"HTTPS")]
+    assert scheme_of(claim, NEAR, LOOPBACK) == "https"
+    assert scheme_of(claim, FAR, LOOPBACK) == "http"
+    assert scheme_of([(b"X-Forwarded-Proto", b"gopher")], NEAR, LOOPBACK) == "http"

@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+from lbkit.http.hop_by_hop import HOP_BY_HOP, end_to_end
+
+
+def test_all_of_the_list_are_removed_whatever_their_case() -> None:
+    headers = [(name.title(), b"x") for name in HOP_BY_HOP]
+    assert end_to_end([*headers, (b"Accept", b"*/*")]) == [(b"Accept", b"*/*")]
+
+
+def test_what_connection_lists_is_removed() -> None:
+    headers = [(b"Connection", b"close, X-Mine"), (b"x-mine", b"1"), (b"X-Other", b"2")]
+    assert end_to_end(headers) == [(b"X-Other", b"2")]
+
+
+def test_connection_cannot_take_away_what_servers_rely_on() -> None:
+    headers = [(b"Host", b"h"), (b"X-Forwarded-For", b"192.0.2.1"), (b"Content-Length", b"3")]
+    assert end_to_end([(b"Connection", b"host, x-forwarded-for, content-length"), *headers]) == headers
