@@ -203,10 +203,13 @@ class Exchange:
         if self.on_disconnect is not None:
             self.on_disconnect()
 
-    def finish(self) -> None:
-        """The response is complete."""
+    def finish(self) -> int:
+        """The response is complete; the bytes of the body that nobody read, which are dropped."""
         self.started = self.ended = True
+        unread, self._buffered = self._buffered, 0
+        self._chunks.clear()
         self._wake()
+        return unread
 
     def _check_open(self, *, started: bool) -> None:
         if self.ended:

@@ -227,13 +227,11 @@ class HttpProtocol(asyncio.Protocol):
 
     def _response_over(self) -> None:
         exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.finish()
+        self._skipped = exchange.finish() if exchange is not None else 0
         self._since = self._http.now()
-        self._skipped = 0
         if self._engine.request_ended:
             self._next_or_close()
-        elif not self._engine.may_continue:
+        elif not self._engine.may_continue or self._skipped > self._http.settings.unread_body:
             self._linger()
         self._regulate_reading()
 
@@ -283,7 +281,7 @@ class HttpProtocol(asyncio.Protocol):
                 self._transport.abort()
         elif self._exchange is not None:
             if self._exchange.waits_for_body and now - self._since >= settings.client:
-                self._exchange.feed_error(ClientError("the body stopped coming", 408))
+                self._refuse(ClientError("the body stopped coming", 408))
         elif self._engine.awaits_head:
             self._check_head(now - self._since)
         elif now - self._since >= settings.client:
@@ -347,6 +345,7 @@ class HttpProtocol(asyncio.Protocol):
     def _head(self, status: int, headers: Headers, reason: bytes) -> bytes:
         close = (
             self._http.draining
+            or self._is_broken
             or self._number >= self._http.settings.max_requests
             or self._engine.expects_continue  # it may send the body it announced, or not: no telling
         )
