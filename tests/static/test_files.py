@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from lbkit.errors import ConfigError
+from lbkit.static import StaticFiles
+from tests.exchange.wire import Client, Site, site
+from tests.support.loops import on_both_loops
+
+MTIME = 1_600_000_000
+DATE = "Sun, 13 Sep 2020 12:26:40 GMT"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "sub").mkdir(parents=True)
+    (root / "bare").mkdir()
+    (root / "index.html").write_text("<h1>root</h1>")
+    (root / "sub" / "index.html").write_text("<h1>sub</h1>")
+    (root / "a.txt").write_text("0123456789")
+    os.utime(root / "a.txt", (MTIME, MTIME))
+    (root / "empty.txt").write_text("")
+    (root / "ö %.txt").write_text("name")
+    (root / "index.txt").mkdir()
+    (root / "out").symlink_to(tmp_path / "secret")
+    (tmp_path / "secret").write_text("secret")
+    return root
+
+
+async def get(
+    client: Client, path: str, method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    fields = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    client.send(f"{method} {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n".encode())
+    if method != "HEAD":
+        return await client.response()
+    head = (await client.until(b"\r\n\r\n")).decode()
+    pairs = (line.split(": ", 1) for line in head.split("\r\n")[1:-2])
+    return int(head.split()[1]), {name.lower(): value for name, value in pairs}, b""
+
+
+async def one(
+    root: Path, path: str, method: str = "GET", **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        return await get(client, path, method, **headers)
+
+
+@on_both_loops
+async def test_a_file(root: Path) -> None:
+    status, fields, body = await one(root, "/a.txt")
+    assert (status, body) == (200, b"0123456789")
+    assert fields["content-type"] == "text/plain; charset=utf-8"
+    assert fields["last-modified"] == DATE
+    assert fields["accept-ranges"] == "bytes"
+    assert fields["etag"].startswith('"')
+
+
+@on_both_loops
+async def test_head_says_the_same_without_the_body(root: Path) -> None:
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        status, fields, _ = await get(client, "/a.txt", "HEAD")
+        assert (status, fields["content-length"]) == (200, "10")
+        assert (await get(client, "/empty.txt"))[2] == b""
+
+
+@on_both_loops
+async def test_folders(root: Path) -> None:
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        assert (await get(client, "/"))[2] == b"<h1>root</h1>"
+        assert (await get(client, "/sub/"))[2] == b"<h1>sub</h1>"
+        status, fields, _ = await get(client, "/sub?a=b")
+        assert (status, fields["location"]) == (301, "/sub/?a=b")
+        assert (await get(client, "//sub"))[1]["location"] == "/sub/"
+        assert (await get(client, "/bare/"))[0] == 404
+        assert (await get(client, "/a.txt/"))[0] == 404
+
+
+@on_both_loops
+async def test_a_prefix_is_stripped(root: Path) -> None:
+    async with site(StaticFiles(root, strip_prefix="/static/")) as where, where.client() as client:
+        assert (await get(client, "/static/a.txt"))[0] == 200
+        assert (await get(client, "/static/sub"))[1]["location"] == "/static/sub/"
+        assert (await get(client, "/static"))[1]["location"] == "/static/"
+        assert (await get(client, "/static/"))[2] == b"<h1>root</h1>"
+        assert (await get(client, "/statica.txt"))[0] == 404
+        assert (await get(client, "/a.txt"))[0] == 404
+
+
+@on_both_loops
+async def test_names_in_any_encoding(root: Path) -> None:
+    (root / os.fsdecode(b"\xff.txt")).write_text("raw")
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        assert (await get(client, "/%C3%B6%20%25.txt"))[2] == b"name"
+        assert (await get(client, "/%ff.txt"))[2] == b"raw"
+
+
+@on_both_loops
+async def test_other_methods(root: Path) -> None:
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        status, fields, _ = await get(client, "/a.txt", "POST")
+        assert (status, fields["allow"]) == (405, "GET, HEAD, OPTIONS")
+        assert (await get(client, "/a.txt", "OPTIONS"))[:1] == (204,)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"If_Modified_Since": DATE}, 304),
+        ({"If_Modified_Since": "Sun, 13 Sep 2020 12:26:39 GMT"}, 200),
+        ({"If_None_Match": "ETAG"}, 304),
+        ({"If_None_Match": '"other"'}, 200),
+        ({"If_Match": '"other"'}, 412),
+        ({"If_Unmodified_Since": "Sun, 13 Sep 2020 12:26:39 GMT"}, 412),
+    ],
+)
+def test_conditions(root: Path, headers: dict[str, str], status: int) -> None:
+    async def run() -> None:
+        async with site(StaticFiles(root)) as where, where.client() as client:
+            etag = (await get(client, "/a.txt"))[1]["etag"]
+            sent = {name: value.replace("ETAG", etag) for name, value in headers.items()}
+            found, fields, _ = await get(client, "/a.txt", "HEAD" if status == 304 else "GET", **sent)
+            assert found == status
+            assert found == 412 or fields["etag"] == etag
+
+    asyncio.run(run())
+
+
+def test_a_304_has_no_body_and_the_connection_goes_on(root: Path) -> None:
+    async def run() -> None:
+        async with site(StaticFiles(root)) as where, where.client() as client:
+            client.send(f"GET /a.txt HTTP/1.1\r\nHost: h\r\nIf-Modified-Since: {DATE}\r\n\r\n".encode())
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 304 ")
+            assert (await get(client, "/a.txt"))[0] == 200
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("value", "status", "body", "content_range"),
+    [
+        ("bytes=0-3", 206, b"0123", "bytes 0-3/10"),
+        ("bytes=5-", 206, b"56789", "bytes 5-9/10"),
+        ("bytes=-2", 206, b"89", "bytes 8-9/10"),
+        ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
+        ("bytes=10-", 416, None, "bytes */10"),
+        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("lines=1-2", 200, b"0123456789", None),
+    ],
+)
+def test_ranges(root: Path, value: str, status: int, body: bytes | None, content_range: str | None) -> None:
+    found, fields, data = asyncio.run(one(root, "/a.txt", Range=value))
+    assert (found, fields.get("content-range")) == (status, content_range)
+    assert body is None or data == body
+
+
+def test_if_range(root: Path) -> None:
+    assert asyncio.run(one(root, "/a.txt", Range="bytes=0-0", If_Range=DATE))[0] == 206
+    assert asyncio.run(one(root, "/a.txt", Range="bytes=0-0", If_Range='"old"'))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/out", "/../secret", "/%2e%2e/secret", "/..%2fsecret", "/%2e%2e%2fsecret", "/sub/..%2f..%2fsecret",
+     "/%252e%252e/secret", "/..%5csecret", "/..\\secret", "/sub/../../secret", "/a.txt%00.html", "/%c0%ae%c0%ae/secret",
+     "/.git/config", "/%2egit", "//../secret", "/./../secret", "/proc/self/environ", "/index.txt/", "/absent"],
+)  # fmt: skip
+def test_there_is_no_way_out(root: Path, path: str) -> None:
+    status, _, body = asyncio.run(one(root, path))
+    assert status in (400, 404) and b"secret" not in body
+
+
+@on_both_loops
+async def test_a_large_file_arrives_whole_in_bounded_memory(root: Path) -> None:
+    size = 40_000_000
+    with (root / "big.bin").open("wb") as file:
+        file.truncate(size - 3)
+        file.seek(size - 3)
+        file.write(b"end")
+    async with site(StaticFiles(root)) as where, where.client(receive_buffer=65536) as client:
+        client.send(b"GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n")
+        await client.until(b"\r\n\r\n")
+        tracemalloc.start()
+        left, last = size, b""
+        while left:
+            last = await client.reader.read(65536)
+            left -= len(last)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert last.endswith(b"end")
+        assert peak < 4_000_000
+        client.send(b"GET /big.bin HTTP/1.1\r\nHost: h\r\nRange: bytes=-300000\r\n\r\n")
+        assert len((await client.response())[2]) == 300_000
+
+
+@on_both_loops
+async def test_a_file_that_shrinks_while_it_is_sent_ends_in_a_failure(root: Path) -> None:
+    big = root / "big.bin"
+    with big.open("wb") as file:
+        file.truncate(40_000_000)
+    async with site(StaticFiles(root)) as where, where.client(receive_buffer=4096) as client:
+        client.send(b"GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n")
+        await client.until(b"\r\n\r\n")
+        os.truncate(big, 1_000_000)
+        with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+            await client.exactly(40_000_000)
+        await gone(where)
+
+
+@on_both_loops
+async def test_a_client_that_leaves_half_way_leaves_nothing_open(root: Path) -> None:
+    with (root / "big.bin").open("wb") as file:
+        file.truncate(40_000_000)
+    async with site(StaticFiles(root)) as where:
+        async with where.client(receive_buffer=4096) as client:
+            client.send(b"GET /big.bin HTTP/1.1\r\nHost: h\r\n\r\n")
+            await client.until(b"\r\n\r\n")
+        await gone(where)
+        assert await where.http.drain(5) == 0
+
+
+async def gone(where: Site) -> None:
+    async with asyncio.timeout(5):
+        while where.http.open_connections:
+            await asyncio.sleep(0.001)
+
+
+def test_the_root_has_to_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        StaticFiles(tmp_path / "absent")
