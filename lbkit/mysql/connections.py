@@ -21,12 +21,11 @@ from lbkit.errors import (
     ReadOnlyServer,
 )
 from lbkit.mysql.connection_pool import ConnectionPool
-from lbkit.mysql.driver import Connection, connect
+from lbkit.mysql.driver import Connection, Step, connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.monitor import Monitor
 from lbkit.mysql.options import RouterOptions
 from lbkit.mysql.statements import Statement
-from lbkit.mysql.steps import Step
 from lbkit.mysql.topology import Change, Member, Topology
 
 __all__ = ["Connections"]

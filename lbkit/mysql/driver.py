@@ -12,8 +12,8 @@ not reachable otherwise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import aiomysql
 import pymysql
@@ -24,7 +24,9 @@ from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.translate import connect_failed, query_failed
 
-__all__ = ["Arguments", "Connection", "connect"]
+__all__ = ["Arguments", "Connection", "Step", "connect"]
+
+T_co = TypeVar("T_co", covariant=True)
 
 Arguments = Sequence[Any] | Mapping[str, Any] | None
 
@@ -198,6 +200,15 @@ class Connection:
             raise
         self._busy = False
         return result
+
+
+class Step(Protocol[T_co]):
+    """Something to do with a connection: called as ``await step(connection, lost)``.
+
+    *lost* is the error that means "it was sent, and its answer never came".
+    """
+
+    def __call__(self, connection: Connection, lost: type[LbkitError], /) -> Awaitable[T_co]: ...
 
 
 async def connect(dsn: Dsn, timeout: float) -> Connection:

@@ -19,13 +19,12 @@ from typing import Any, TypeVar
 from lbkit.errors import ConfigError, ConnectionLost, LbkitError
 from lbkit.mysql.catch_up import position_of, wait_for
 from lbkit.mysql.connections import Connections
-from lbkit.mysql.driver import Arguments
+from lbkit.mysql.driver import Arguments, Step
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.options import RouterOptions
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.session import Session
 from lbkit.mysql.statements import classify
-from lbkit.mysql.steps import Step
 from lbkit.mysql.topology import Topology
 from lbkit.mysql.transaction import Transaction
 

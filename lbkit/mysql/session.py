@@ -12,10 +12,9 @@ from typing import TypeVar
 
 from lbkit.errors import ConnectionLost
 from lbkit.mysql.connections import Connections
-from lbkit.mysql.driver import Arguments, Connection
+from lbkit.mysql.driver import Arguments, Connection, Step
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.statements import classify
-from lbkit.mysql.steps import Step
 from lbkit.mysql.transaction import Transaction
 
 __all__ = ["Session"]

@@ -6,6 +6,8 @@ which the connection is still in step.
 
 from __future__ import annotations
 
+import os
+
 import pymysql
 
 from lbkit.errors import (
@@ -46,7 +48,8 @@ def connect_failed(error: BaseException, server: str) -> ConnectFailed:
     if isinstance(error, TimeoutError):
         reason = "no answer in time"
     elif isinstance(cause, OSError) and cause.strerror:
-        reason = cause.strerror
+        # asyncio writes its own text over the system's, but keeps the number (name look-ups have one < 0).
+        reason = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
     elif error.args:
         reason = str(error.args[-1])
     else:

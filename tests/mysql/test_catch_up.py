@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from lbkit.mysql.catch_up import position_of, wait_for
+from lbkit.mysql.driver import connect
+from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.router import Router
+from tests.support.databases import LivePair
+
+
+async def test_a_position_is_reached_in_time_or_not(pair: LivePair, router: Router, table: str) -> None:
+    primary = await connect(Dsn.parse(pair.primary.dsn), 5)
+    replica = await connect(Dsn.parse(pair.replica.dsn), 5)
+    try:
+        await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")
+        position = await position_of(primary)
+        assert position
+        assert await wait_for(replica, position, 10)
+        assert await wait_for(replica, "", 0)
+        assert not await wait_for(replica, _later(position, pair.flavour), 0)
+    finally:
+        await primary.close()
+        await replica.close()
+
+
+def _later(position: str, flavour: str) -> str:
+    """A position that nobody has reached."""
+    if flavour == "mariadb":
+        return position.rpartition("-")[0] + "-999999999"
+    return position.split(":")[0] + ":999999999"
+
+
+async def test_after_catch_up_every_replica_shows_the_write(router: Router, table: str) -> None:
+    for number in range(20):
+        await router.execute(f"INSERT INTO {table} (text) VALUES (%s)", [str(number)])
+        assert await router.catch_up(10)
+        rows = await router.fetch_all(f"SELECT COUNT(*) AS n FROM {table}")
+        assert rows == [{"n": number + 1}]
+        assert rows.server == "mysql2"

@@ -1,0 +1,214 @@
+"""The rules for picking, retrying and giving back, on real servers that are hurt on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from lbkit.errors import ConnectFailed, ConnectionLost, NoServerAvailable, OutcomeUnknown, ReadOnlyServer
+from lbkit.mysql import PoolLimits, Router, RouterOptions
+from lbkit.mysql.driver import connect
+from lbkit.mysql.dsn import Dsn
+from tests.mysql.test_driver import tcp_server
+from tests.support.databases import LivePair
+
+
+def small(size: int = 1, wait: float = 1.0) -> RouterOptions:
+    return RouterOptions(pool=PoolLimits(size=size, wait=wait), monitor_interval=0.1)
+
+
+async def until(condition: Callable[[], bool], limit: float = 10) -> None:
+    async with asyncio.timeout(limit):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_broken_connection_does_not_starve_the_next_user(pair: LivePair) -> None:
+    async with Router(pair.dsns, small(wait=3)) as router:
+
+        async def die() -> None:
+            row = await router.fetch_one("SELECT CONNECTION_ID() AS id, SLEEP(0.2)")
+            assert row is not None
+
+        tasks = [asyncio.create_task(die()) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        tasks[0].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [result for result in results[1:] if isinstance(result, BaseException)] == []
+
+
+async def test_a_cancelled_query_leaves_no_rows_for_the_next_user(pair: LivePair) -> None:
+    async with Router(pair.dsns, small()) as router:
+        for number in range(10):
+            task = asyncio.create_task(router.fetch_all("SELECT 'old' AS x, SLEEP(0.02)"))
+            await asyncio.sleep(0.002 * number)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert await router.fetch_all("SELECT 'new' AS x") == [{"x": "new"}]
+
+
+async def test_a_cancelled_write_does_not_go_on_in_the_server(router: Router, table: str) -> None:
+    await router.execute(f"INSERT INTO {table} (text) VALUES ('first')")
+    async with router.transaction() as tx:
+        await tx.execute(f"UPDATE {table} SET text = 'kept' WHERE id = 1")
+        task = asyncio.create_task(router.execute(f"UPDATE {table} SET text = 'late' WHERE id = 1"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        async with asyncio.timeout(10):
+            while await tx.fetch_all(
+                "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s", [f"UPDATE {table} %late%"]
+            ):
+                await asyncio.sleep(0.01)
+    assert await router.fetch_all(f"SELECT text FROM {table} FOR UPDATE") == [{"text": "kept"}]
+
+
+async def test_nobody_gets_somebody_elses_session(pair: LivePair) -> None:
+    async with Router(pair.dsns, small()) as router:
+        await router.execute("SET @leak = 1, autocommit = 0")
+        await router.execute("START TRANSACTION")
+        row = await router.fetch_one("SELECT @leak AS leak, @@session.autocommit AS auto")
+        assert row == {"leak": None, "auto": 1}
+
+
+async def test_a_server_that_hangs_in_the_handshake_does_not_block_the_others(pair: LivePair) -> None:
+    async with tcp_server(lambda reader, writer: None) as silent:
+        servers = {**pair.dsns, "silent": f"mysql://a:b@127.0.0.1:{silent.port}/app"}
+        options = RouterOptions(monitor_timeout=0.2, connect_timeout=0.5)
+        started = asyncio.get_running_loop().time()
+        async with Router(servers, options) as router:
+            rows = await asyncio.gather(*(router.fetch_all("SELECT 1 AS x") for _ in range(20)))
+        assert all(row == [{"x": 1}] for row in rows)
+        assert asyncio.get_running_loop().time() - started < 5
+
+
+async def test_a_full_pool_says_so(pair: LivePair) -> None:
+    async with Router({"only": pair.primary.dsn}, small(wait=0.1)) as router, router.transaction():
+        with pytest.raises(ConnectFailed, match="all 1 connections stayed in use"):
+            await router.execute("DO 1")
+
+
+async def test_a_write_whose_answer_never_came_is_of_unknown_outcome(
+    router: Router, pair: LivePair, table: str
+) -> None:
+    sql = f"INSERT INTO {table} (text) SELECT IF(SLEEP(5), CONNECTION_ID(), CONNECTION_ID())"
+    task = asyncio.create_task(router.execute(sql))
+    await _kill_who_runs(pair.primary.dsn, "INSERT INTO " + table)
+    with pytest.raises(OutcomeUnknown, match="may or may not"):
+        await task
+
+
+async def test_a_read_whose_connection_dies_is_read_again(router: Router, pair: LivePair) -> None:
+    task = asyncio.create_task(router.fetch_all("SELECT SLEEP(0.7), 'survived' AS x"))
+    await _kill_who_runs(pair.replica.dsn, "SELECT SLEEP(0.7)")
+    rows = await task
+    assert rows[0]["x"] == "survived"
+    assert rows.server == "mysql1"
+
+
+async def test_the_only_server_is_asked_again(pair: LivePair) -> None:
+    async with Router({"only": pair.replica.dsn}) as router:
+        task = asyncio.create_task(router.fetch_all("SELECT SLEEP(0.7), 'survived' AS x"))
+        await _kill_who_runs(pair.replica.dsn, "SELECT SLEEP(0.7)")
+        assert (await task)[0]["x"] == "survived"
+
+
+async def test_a_read_that_dies_twice_is_given_up(pair: LivePair) -> None:
+    async with Router({"only": pair.replica.dsn}) as router:
+        task = asyncio.create_task(router.fetch_all("SELECT SLEEP(3), 'twice'"))
+        await _kill_who_runs(pair.replica.dsn, "SELECT SLEEP(3)")
+        await _kill_who_runs(pair.replica.dsn, "SELECT SLEEP(3)")
+        with pytest.raises(ConnectionLost):
+            await task
+
+
+async def _kill_who_runs(dsn: str, start: str) -> None:
+    """Kill the connection that runs a statement beginning with *start*, once there is one."""
+    own = await connect(Dsn.parse(dsn), 5)
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                running = await own.fetch("SELECT ID, INFO FROM information_schema.processlist")
+                found = [row["ID"] for row in running if (row["INFO"] or "").startswith(start)]
+                if found:
+                    await own.execute(f"KILL CONNECTION {found[0]}")
+                    return
+                await asyncio.sleep(0.01)
+    finally:
+        await own.close()
+
+
+async def test_only_replicas_means_reads_and_no_writes(pair: LivePair) -> None:
+    async with Router({"replica": pair.replica.dsn}) as router:
+        assert await router.fetch_all("SELECT 1 AS x") == [{"x": 1}]
+        with pytest.raises(NoServerAvailable, match=r"no primary: replica replica up \(answers\)"):
+            await router.execute("DO 1")
+
+
+async def test_a_primary_that_became_read_only_is_found_out(
+    pair: LivePair, router: Router, table: str
+) -> None:
+    primary = pair.cluster._nodes[pair.primary.name]
+
+    async def set_read_only(value: str) -> None:
+        async with primary.administration() as admin:
+            if pair.flavour == "mysql" and value == "OFF":
+                await admin.run("SET GLOBAL super_read_only = OFF")
+            await admin.run(f"SET GLOBAL read_only = {value}")
+
+    await set_read_only("ON")
+    try:
+        with pytest.raises((ReadOnlyServer, NoServerAvailable)):
+            await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")
+        await until(lambda: router.status()["primary"] is None)
+    finally:
+        await set_read_only("OFF")
+    await until(lambda: router.status()["primary"] == pair.primary.name)
+    await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")
+
+
+async def test_reads_go_on_when_a_replica_is_killed(pair: LivePair, router: Router, table: str) -> None:
+    victim = pair.replica
+    failures: list[BaseException] = []
+    answered: list[str] = []
+    over = asyncio.Event()
+
+    async def read() -> None:
+        while not over.is_set():
+            try:
+                answered.append((await router.fetch_all("SELECT 1")).server)
+            except Exception as error:  # noqa: BLE001 - the test is that there is none
+                failures.append(error)
+
+    readers = [asyncio.create_task(read()) for _ in range(4)]
+    await until(lambda: victim.name in answered)
+    await pair.kill(victim)
+    await until(lambda: "mysql1" in answered)
+    await pair.until_whole()
+    answered.clear()
+    await until(lambda: victim.name in answered)
+    over.set()
+    await asyncio.gather(*readers)
+    assert failures == []
+
+
+async def test_a_killed_primary_comes_back_and_takes_writes(
+    pair: LivePair, router: Router, table: str
+) -> None:
+    await router.execute(f"INSERT INTO {table} (text) VALUES ('before')")
+    assert await router.catch_up(10)
+    await pair.kill(pair.primary)
+    await until(lambda: router.status()["primary"] is None)
+    assert await router.fetch_all(f"SELECT text FROM {table}") == [{"text": "before"}]
+    with pytest.raises(NoServerAvailable):
+        await router.execute(f"INSERT INTO {table} (text) VALUES ('during')")
+    await pair.until_whole()
+    await until(lambda: router.status()["primary"] == "mysql1", 30)
+    await router.execute(f"INSERT INTO {table} (text) VALUES ('after')")
+    assert await router.catch_up(20)
+    rows = await router.fetch_all(f"SELECT text FROM {table} ORDER BY id")
+    assert [row["text"] for row in rows] == ["before", "after"]
+    assert rows.server == "mysql2"

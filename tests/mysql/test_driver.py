@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from lbkit.errors import ConnectFailed, ConnectionLost, DuplicateKey, OutcomeUnknown, QueryFailed
+from lbkit.mysql.driver import Connection, connect
+from lbkit.mysql.dsn import Dsn
+from tests.support.databases import LivePair
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
+
+
+@asynccontextmanager
+async def tcp_server(handler: Handler) -> AsyncIterator[Dsn]:
+    """Something on a port that is no database server."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        handler(reader, writer)
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    try:
+        yield Dsn("127.0.0.1", server.sockets[0].getsockname()[1], "app", "secret")
+    finally:
+        server.close()
+        for writer in writers:
+            writer.close()
+        await server.wait_closed()
+
+
+@pytest.fixture
+async def connection(pair: LivePair) -> AsyncIterator[Connection]:
+    opened = await connect(Dsn.parse(pair.primary.dsn), 5)
+    yield opened
+    await opened.close()
+
+
+async def test_a_silent_server_is_given_up_in_time() -> None:
+    started = asyncio.get_running_loop().time()
+    async with tcp_server(lambda reader, writer: None) as dsn:
+        with pytest.raises(ConnectFailed, match="no answer in time"):
+            await connect(dsn, 0.05)
+    assert asyncio.get_running_loop().time() - started < 2
+
+
+async def test_a_server_that_closes_at_once() -> None:
+    async with tcp_server(lambda reader, writer: writer.close()) as dsn:
+        with pytest.raises(ConnectFailed, match="Lost connection"):
+            await connect(dsn, 5)
+
+
+async def test_nobody_listens() -> None:
+    async with tcp_server(lambda reader, writer: None) as dsn:
+        pass
+    with pytest.raises(ConnectFailed, match="refused"):
+        await connect(dsn, 5)
+
+
+async def test_a_cancelled_connect_leaves_no_socket() -> None:
+    connected = asyncio.Event()
+    async with tcp_server(lambda reader, writer: connected.set()) as dsn:
+        task = asyncio.create_task(connect(dsn, 5))
+        await connected.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
+async def test_a_wrong_password(pair: LivePair) -> None:
+    wrong = Dsn("127.0.0.1", pair.primary.port, "lbkit", "wrong", "app")
+    with pytest.raises(ConnectFailed, match="Access denied") as caught:
+        await connect(wrong, 5)
+    assert "wrong" not in str(caught.value)
+
+
+async def test_values_come_back_as_they_went(connection: Connection) -> None:
+    values = ["it's", "ü€😀", None, 7, 1.5, "%s", 'a\\"b']
+    rows = await connection.fetch("SELECT %s a, %s b, %s c, %s d, %s e, %s f, %s g", values)
+    assert list(rows[0].values()) == values
+    assert rows[0].server == connection.server
+    named = await connection.fetch("SELECT %(x)s AS x", {"x": "y"})
+    assert named == [{"x": "y"}]
+
+
+async def test_without_arguments_a_percent_sign_is_a_percent_sign(connection: Connection) -> None:
+    assert await connection.fetch("SELECT 'a' LIKE '%' AS yes") == [{"yes": 1}]
+
+
+async def test_columns_of_one_name_are_told_apart(connection: Connection) -> None:
+    rows = await connection.fetch("SELECT a.x, b.x FROM (SELECT 1 AS x) a JOIN (SELECT 2 AS x) b")
+    assert rows == [{"x": 1, "b.x": 2}]
+
+
+async def test_a_variable_compares_with_a_column(connection: Connection) -> None:
+    """Error 1267 where the connection's collation is not the database's."""
+    await connection.execute("CREATE TEMPORARY TABLE words (word VARCHAR(20))")
+    await connection.execute("INSERT INTO words VALUES ('é')")
+    await connection.execute("SET @word = 'é'")
+    assert len(await connection.fetch("SELECT * FROM words WHERE word = @word")) == 1
+
+
+async def test_a_refused_statement_leaves_the_connection_usable(connection: Connection) -> None:
+    await connection.execute("CREATE TEMPORARY TABLE once (id INT PRIMARY KEY)")
+    with pytest.raises(QueryFailed) as caught:
+        await connection.fetch("SELEKT 1")
+    assert caught.value.code == 1064
+    assert not connection.closed
+    assert await connection.fetch("SELECT 1 AS one") == [{"one": 1}]
+    with pytest.raises(DuplicateKey):
+        await connection.execute("INSERT INTO once VALUES (1), (1)")
+    assert not connection.closed
+
+
+async def test_several_statements_in_one_text_are_refused(connection: Connection) -> None:
+    with pytest.raises(QueryFailed):
+        await connection.fetch("SELECT 1; SELECT 2")
+    assert await connection.fetch("SELECT 3 AS x") == [{"x": 3}]
+
+
+async def test_notes_of_the_server_are_no_python_warnings(connection: Connection) -> None:
+    await connection.execute("DROP TABLE IF EXISTS there_is_no_such_table")
+
+
+async def test_a_wrong_number_of_arguments_is_the_callers_mistake(connection: Connection) -> None:
+    with pytest.raises(TypeError):
+        await connection.fetch("SELECT %s, %s", [1])
+    assert not connection.closed
+
+
+async def test_reset_forgets_everything(connection: Connection) -> None:
+    await connection.execute("SET @x = 1")
+    await connection.execute("START TRANSACTION")
+    await connection.execute("CREATE TEMPORARY TABLE mine (id INT)")
+    connection.needs_reset = True
+    await connection.reset()
+    assert not connection.needs_reset
+    assert not connection.in_transaction
+    rows = await connection.fetch("SELECT @x AS x, @@autocommit AS a, @@character_set_client AS c")
+    assert rows == [{"x": None, "a": 1, "c": "utf8mb4"}]
+    with pytest.raises(QueryFailed):
+        await connection.fetch("SELECT * FROM mine")
+
+
+async def test_the_transaction_state_is_the_servers(connection: Connection) -> None:
+    assert not connection.in_transaction
+    await connection.execute("START TRANSACTION")
+    assert connection.in_transaction
+    await connection.execute("COMMIT")
+    assert not connection.in_transaction
+
+
+async def test_a_cancelled_statement_closes_the_connection(connection: Connection) -> None:
+    task = asyncio.create_task(connection.fetch("SELECT SLEEP(5)"))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert connection.closed
+    assert connection.was_interrupted
+    with pytest.raises(ConnectionLost):
+        await connection.fetch("SELECT 1")
+
+
+@pytest.mark.parametrize("lost", [ConnectionLost, OutcomeUnknown])
+async def test_a_connection_killed_in_mid_statement(
+    connection: Connection, pair: LivePair, lost: type[Exception]
+) -> None:
+    task = asyncio.create_task(connection.fetch("SELECT SLEEP(5)", lost=lost))  # type: ignore[arg-type]  # both are lbkit's
+    await asyncio.sleep(0.1)
+    other = await connect(Dsn.parse(pair.primary.dsn), 5)
+    await other.execute(f"KILL CONNECTION {connection.id}")
+    await other.close()
+    with pytest.raises(lost):
+        await task
+    assert connection.closed
+    assert not connection.was_interrupted
+
+
+async def test_a_connection_killed_while_idle_is_seen_before_use(
+    connection: Connection, pair: LivePair
+) -> None:
+    other = await connect(Dsn.parse(pair.primary.dsn), 5)
+    await other.execute(f"KILL CONNECTION {connection.id}")
+    await other.close()
+    async with asyncio.timeout(5):
+        while not connection.closed:
+            await asyncio.sleep(0.01)
+    with pytest.raises(ConnectionLost):
+        await connection.execute("INSERT INTO never_sent VALUES (1)", lost=OutcomeUnknown)
+    with pytest.raises(ConnectionLost):
+        await connection.ping()
+
+
+async def test_a_procedure_with_several_results_leaves_the_connection_in_step(connection: Connection) -> None:
+    await connection.execute("DROP PROCEDURE IF EXISTS two_results")
+    await connection.execute("CREATE PROCEDURE two_results() BEGIN SELECT 1 AS a; SELECT 2 AS b; END")
+    try:
+        assert await connection.fetch("CALL two_results()") == [{"a": 1}]
+        assert await connection.fetch("SELECT 3 AS c") == [{"c": 3}]
+    finally:
+        await connection.execute("DROP PROCEDURE two_results")
+
+
+async def test_flavour(connection: Connection, pair: LivePair) -> None:
+    assert connection.is_mariadb is (pair.flavour == "mariadb")

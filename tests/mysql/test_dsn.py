@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbkit.errors import ConfigError
+from lbkit.mysql.dsn import Dsn
+
+SOME_TEXT = st.text(alphabet=st.characters(exclude_characters="\0", codec="utf-8"), max_size=20)
+
+
+def test_all_parts() -> None:
+    dsn = Dsn.parse("mysql://app:s%40cret@db1:3307/shop")
+    assert (dsn.host, dsn.port, dsn.user, dsn.password, dsn.database) == (
+        "db1",
+        3307,
+        "app",
+        "s@cret",
+        "shop",
+    )
+    assert dsn.name == "db1:3307"
+    assert dsn.named("first").name == "first"
+    assert str(dsn.address) == "db1:3307"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("mysql://u@db", "db", 3306),
+        ("mysql://u:@db/", "db", 3306),
+        ("mysql://u@[::1]/x", "::1", 3306),
+        ("mysql://u@[::1]:33/x", "::1", 33),
+        ("mysql://u@127.0.0.1:1", "127.0.0.1", 1),
+    ],
+)
+def test_addresses(text: str, host: str, port: int) -> None:
+    dsn = Dsn.parse(text)
+    assert (dsn.host, dsn.port) == (host, port)
+    assert dsn.password == ""
+
+
+@given(user=SOME_TEXT.filter(bool), password=SOME_TEXT, database=SOME_TEXT)
+def test_any_account_survives_encoding(user: str, password: str, database: str) -> None:
+    parts = [quote(part, safe="") for part in (user, password, database)]
+    dsn = Dsn.parse(f"mysql://{parts[0]}:{parts[1]}@h:1/{parts[2]}")
+    assert (dsn.user, dsn.password, dsn.database) == (user, password, database)
+
+
+SECRET = "hunter2hunter2"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (f"postgres://app:{SECRET}@db/x", 'not "postgres://"'),
+        (f"mysql://app:{SECRET}@with@at@db/x", "%40"),
+        (f"mysql://app:{SECRET}/slash@db/x", "%2F"),
+        (f"mysql://app:{SECRET}@:3306/x", "address"),
+        (f"mysql://app:{SECRET}@db:port/x", "port"),
+        (f"mysql://app:{SECRET}@db:99999/x", "port"),
+        (f"mysql://app:{SECRET}@db:0/x", "address"),
+        (f"mysql://:{SECRET}@db/x", "user"),
+        (f"mysql://app:{SECRET}%zz@db/x", "%25"),
+        (f"mysql://app:{SECRET}%ff@db/x", "UTF-8"),
+        (f"mysql://app:{SECRET}%00@db/x", "NUL"),
+        (f"app:{SECRET}@db", "expected mysql://"),
+        ("", "expected mysql://"),
+    ],
+)
+def test_errors_name_the_key_and_never_the_password(text: str, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Dsn.parse(text, "servers[2]")
+    (problem,) = caught.value.problems
+    assert problem.startswith("servers[2]: ")
+    assert says in problem
+    assert SECRET not in problem
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_a_dsn_or_a_config_error(text: str) -> None:
+    for candidate in (text, f"mysql://{text}"):
+        try:
+            Dsn.parse(candidate)
+        except ConfigError:
+            continue
+
+
+def test_repr_hides_the_password() -> None:
+    assert SECRET not in repr(Dsn.parse(f"mysql://app:{SECRET}@db/x"))

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from lbkit.mysql.connection_pool import PoolLimits
+from lbkit.mysql.options import RouterOptions
+
+
+def test_the_defaults_are_valid() -> None:
+    assert RouterOptions().pool.size == 10
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"connect_timeout": 0},
+        {"monitor_interval": -1},
+        {"monitor_timeout": 0},
+        {"pool": PoolLimits(size=0)},
+        {"pool": PoolLimits(wait=0)},
+    ],
+)
+def test_what_can_never_work_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="above 0"):
+        RouterOptions(**wrong)  # type: ignore[arg-type]  # wrong values are the point

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from lbkit.errors import NoServerAvailable
+from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.topology import Role, Topology
+
+
+def topology(count: int = 3) -> Topology:
+    dsns = [Dsn(f"db{number}", user="u").named(f"db{number}") for number in range(1, count + 1)]
+    return Topology(dsns, "round_robin", random.Random(7))
+
+
+def whole() -> Topology:
+    found = topology()
+    found.answered("db1", True, 0.0)
+    found.answered("db2", False, 0.0)
+    found.answered("db3", False, 0.0)
+    return found
+
+
+def readers(found: Topology, count: int) -> list[str]:
+    return [found.pick_reader(1.0, []).name for _ in range(count)]
+
+
+def test_nothing_is_known_at_first() -> None:
+    found = topology()
+    assert found.primary is None
+    with pytest.raises(NoServerAvailable, match=r"no primary: db1 unknown unknown \(not checked yet\)"):
+        found.require_primary()
+    with pytest.raises(NoServerAvailable, match="no server for a read"):
+        found.pick_reader(0.0, [])
+    assert {found.role(member) for member in found.members} == {Role.UNKNOWN}
+
+
+def test_roles_come_from_the_servers_themselves() -> None:
+    found = whole()
+    assert found.require_primary().name == "db1"
+    assert [found.role(member) for member in found.members] == [Role.PRIMARY, Role.REPLICA, Role.REPLICA]
+    assert sorted(readers(found, 4)) == ["db2", "db2", "db3", "db3"]
+
+
+def test_changes_are_told_once() -> None:
+    found = topology(1)
+    told = [change.text for change in found.answered("db1", True, 0.0)]
+    assert told == ["is up", "takes writes", "is the primary"]
+    assert found.answered("db1", True, 1.0) == []
+
+
+def test_a_refusal_takes_a_server_out_at_once() -> None:
+    found = whole()
+    (change,) = found.failed("db2", "Connection refused", False, 1.0)
+    assert change.text == "is down: Connection refused"
+    assert set(readers(found, 4)) == {"db3"}
+
+
+def test_one_silence_is_forgiven_and_two_are_not() -> None:
+    found = whole()
+    assert found.failed("db2", "silent", True, 1.0) == []
+    assert set(readers(found, 4)) == {"db2", "db3"}
+    found.answered("db2", False, 2.0)
+    assert found.failed("db2", "silent", True, 3.0) == []
+    assert found.failed("db2", "silent", True, 4.0)
+    assert set(readers(found, 4)) == {"db3"}
+
+
+def test_without_replicas_the_primary_answers_reads() -> None:
+    found = whole()
+    for name in ("db2", "db3"):
+        found.failed(name, "gone", False, 1.0)
+    assert set(readers(found, 2)) == {"db1"}
+
+
+def test_a_reader_that_was_tried_is_not_picked_again() -> None:
+    found = whole()
+    tried = [found.pick_reader(1.0, [])]
+    tried.append(found.pick_reader(1.0, tried))
+    assert {member.name for member in tried} == {"db2", "db3"}
+    tried.append(found.pick_reader(1.0, tried))
+    assert tried[-1].name == "db1"
+    with pytest.raises(NoServerAvailable):
+        found.pick_reader(1.0, tried)
+
+
+def test_a_primary_that_dies_is_no_primary_and_may_come_back() -> None:
+    found = whole()
+    changes = found.failed("db1", "gone", False, 1.0)
+    assert [change.text for change in changes][-1] == "is no longer the primary; there is none"
+    assert set(readers(found, 2)) == {"db2", "db3"}
+    found.answered("db1", True, 2.0)
+    assert found.require_primary().name == "db1"
+
+
+def test_the_primary_role_moves() -> None:
+    found = whole()
+    found.answered("db1", False, 1.0)
+    found.answered("db2", True, 1.0)
+    assert found.require_primary().name == "db2"
+    assert set(readers(found, 4)) == {"db1", "db3"}
+
+
+def test_a_second_writable_server_gets_nothing() -> None:
+    found = whole()
+    found.answered("db3", True, 1.0)
+    assert found.require_primary().name == "db1"
+    assert set(readers(found, 4)) == {"db2"}
+    assert found.why(found.members[2]) == "a second writable server; not used"
+
+
+def test_names_are_unique() -> None:
+    with pytest.raises(ValueError, match="same name"):
+        Topology([Dsn("db"), Dsn("db")], "round_robin", random.Random(7))
+
+
+class TopologyMachine(RuleBasedStateMachine):
+    """Whatever the probes say, the picks agree with what is known."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = topology()
+        self.now = 0.0
+
+    @rule(name=st.sampled_from(["db1", "db2", "db3"]), writable=st.booleans())
+    def answers(self, name: str, writable: bool) -> None:
+        self.now += 1
+        self.found.answered(name, writable, self.now)
+
+    @rule(name=st.sampled_from(["db1", "db2", "db3"]), silent=st.booleans())
+    def fails(self, name: str, silent: bool) -> None:
+        self.now += 1
+        self.found.failed(name, "failed", silent, self.now)
+
+    @invariant()
+    def the_primary_is_up_and_writable(self) -> None:
+        writable = [member for member in self.found.members if member.up and member.writable]
+        assert (self.found.primary in writable) if writable else (self.found.primary is None)
+
+    @invariant()
+    def readers_are_up_and_no_second_primary(self) -> None:
+        for member in self.found.readers():
+            assert member.up
+            assert member is self.found.primary or member.writable is False
+
+    @invariant()
+    def a_read_finds_somebody_if_there_is_anybody(self) -> None:
+        if self.found.readers():
+            assert self.found.pick_reader(self.now, []) in self.found.readers()
+
+
+TestTopologyMachine = TopologyMachine.TestCase
