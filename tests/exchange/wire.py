@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 from lbkit.exchange import Handler, HttpServer, HttpSettings
 
-__all__ = ["GET", "LAST_GET", "Client", "Site", "ask", "site"]
+__all__ = ["GET", "LAST_GET", "Client", "Site", "ask", "connected", "site"]
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"
@@ -50,6 +50,22 @@ class Client:
             await self.writer.wait_closed()
 
 
+@contextlib.asynccontextmanager
+async def connected(port: int, *, receive_buffer: int = 0) -> AsyncIterator[Client]:
+    """A client of what listens on *port*; *receive_buffer* makes it one that takes little at a time."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    if receive_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    reader, writer = await asyncio.open_connection(sock=sock, limit=4096 if receive_buffer else 2**16)
+    client = Client(reader, writer)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
 class Site:
     """A listening `HttpServer`."""
 
@@ -59,17 +75,8 @@ class Site:
 
     @contextlib.asynccontextmanager
     async def client(self, *, receive_buffer: int = 0) -> AsyncIterator[Client]:
-        sock = socket.socket()
-        sock.setblocking(False)
-        if receive_buffer:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", self.port))
-        reader, writer = await asyncio.open_connection(sock=sock, limit=4096 if receive_buffer else 2**16)
-        client = Client(reader, writer)
-        try:
+        async with connected(self.port, receive_buffer=receive_buffer) as client:
             yield client
-        finally:
-            await client.close()
 
     async def ask(self, data: bytes) -> bytes:
         """Everything that comes back for *data* until the server closes."""

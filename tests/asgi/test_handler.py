@@ -1,0 +1,204 @@
+"""The protocol between application and server, by applications written for one case each."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+
+from lbkit.asgi import AsgiHandler
+from lbkit.asgi.types import App, Message, Receive, Scope, Send
+from tests.exchange.wire import LAST_GET, Client, Site, ask, site
+from tests.support.loops import on_both_loops
+
+START = {"type": "http.response.start", "status": 200}
+
+
+async def answered(app: App, data: bytes = LAST_GET) -> bytes:
+    return await ask(AsgiHandler(app), data)
+
+
+def sending(*messages: dict[str, Any]) -> App:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    return app
+
+
+@on_both_loops
+async def test_a_small_response_has_a_length() -> None:
+    answer = await answered(sending(START, {"type": "http.response.body", "body": b"hi"}))
+    assert b"\r\nContent-Length: 2\r\n" in answer and answer.endswith(b"\r\n\r\nhi")
+
+
+@on_both_loops
+async def test_a_streamed_response() -> None:
+    body = {"type": "http.response.body", "body": b"ab", "more_body": True}
+    answer = await answered(sending(START, body, body, {"type": "http.response.body"}))
+    assert answer.endswith(b"2\r\nab\r\n2\r\nab\r\n0\r\n\r\n")
+
+
+@on_both_loops
+async def test_trailers_are_ignored() -> None:
+    trailers = {"type": "http.response.trailers", "headers": []}
+    answer = await answered(sending(START, {"type": "http.response.body", "body": b"x"}, trailers))
+    assert answer.endswith(b"\r\n\r\nx")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [],
+        [START],
+        [START, START],
+        [{"type": "http.response.body", "body": b"x"}],
+        [{"type": "websocket.accept"}],
+        [{**START, "headers": [(b"a b", b"c")]}, {"type": "http.response.body"}],
+        [{**START, "headers": [(b"a", b"c\r\n")]}, {"type": "http.response.body"}],
+        [{**START, "status": 99}, {"type": "http.response.body"}],
+    ],
+)
+def test_a_wrong_order_or_head_is_a_500(messages: list[dict[str, Any]]) -> None:
+    assert asyncio.run(answered(sending(*messages))).startswith(b"HTTP/1.1 500 ")
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"type": "http.response.body", "body": b"x", "more_body": True}],
+        [{"type": "http.response.body", "body": b"x" * 9, "more_body": True}, {"type": "http.response.body"}],
+        [{"type": "http.response.body", "body": b"x", "more_body": True}, {"type": "http.response.body"}],
+    ],
+)
+def test_a_wrong_length_or_end_is_a_reset(messages: list[dict[str, Any]]) -> None:
+    start = {**START, "headers": [(b"content-length", b"5")]}
+    with pytest.raises(ConnectionResetError):
+        asyncio.run(answered(sending(start, *messages)))
+
+
+@on_both_loops
+async def test_an_app_that_raises_before_and_after_the_start(caplog: pytest.LogCaptureFixture) -> None:
+    async def before(scope: Scope, receive: Receive, send: Send) -> None:
+        raise KeyError("boom")
+
+    async def after(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        raise KeyError("bang")
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"x"})
+        raise KeyError("late")
+
+    with caplog.at_level(logging.ERROR, "lbkit.http"):
+        assert (await answered(before)).startswith(b"HTTP/1.1 500 ")
+        with pytest.raises(ConnectionResetError):
+            await answered(after)
+        assert (await answered(late)).endswith(b"\r\n\r\nx")
+    assert all(word in caplog.text for word in ("boom", "bang", "late"))
+
+
+@on_both_loops
+async def test_an_app_that_raises_after_holding_a_start_back_is_a_500() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        raise KeyError
+
+    assert (await answered(app)).startswith(b"HTTP/1.1 500 ")
+
+
+async def collecting(site: Site, client: Client, told: list[Message], *pieces: bytes) -> None:
+    for piece in pieces:
+        count = len(told)
+        client.send(piece)
+        async with asyncio.timeout(5):
+            while len(told) == count:
+                await asyncio.sleep(0)
+
+
+@on_both_loops
+async def test_the_body_arrives_in_messages_and_then_the_disconnect() -> None:
+    told: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (message := await receive())["type"] != "http.disconnect":
+            told.append(message)
+            if not message["more_body"]:
+                break
+        await send(START)
+        await send({"type": "http.response.body", "body": b""})
+        told.append(await receive())
+
+    async with site(AsgiHandler(app)) as where, where.client() as client:
+        head = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n"
+        await collecting(where, client, told, head + b"ab", b"cd")
+        await client.response()
+        async with asyncio.timeout(5):
+            while len(told) < 3:
+                await asyncio.sleep(0)
+    assert [message.get("body") for message in told] == [b"ab", b"cd", None]
+    assert told[-1] == {"type": "http.disconnect"}
+
+
+@on_both_loops
+async def test_a_request_without_a_body_is_one_message() -> None:
+    told: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append(await receive())
+        await sending(START, {"type": "http.response.body"})(scope, receive, send)
+
+    await answered(app)
+    assert told == [{"type": "http.request", "body": b"", "more_body": False}]
+
+
+@on_both_loops
+async def test_sending_to_a_client_that_is_gone_is_ignored() -> None:
+    done = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send(START)
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        assert (await receive())["type"] == "http.disconnect"
+        for _ in range(100):
+            await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+        done.set()
+
+    async with site(AsgiHandler(app)) as where:
+        async with where.client() as client:
+            client.send(LAST_GET)
+            await client.until(b"\r\n\r\n")
+        async with asyncio.timeout(5):
+            await done.wait()
+
+
+@on_both_loops
+async def test_a_malformed_body_is_the_clients_fault_even_if_the_app_raises(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        raise RuntimeError("client disconnected")
+
+    data = b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n"
+    assert (await answered(app, data)).startswith(b"HTTP/1.1 400 ")
+    assert "Traceback" not in caplog.text
+
+
+@on_both_loops
+async def test_a_websocket_upgrade_is_a_plain_request() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["type"] == "http"
+        await sending({**START, "status": 426}, {"type": "http.response.body"})(scope, receive, send)
+
+    upgrade = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    async with site(AsgiHandler(app)) as where, where.client() as client:
+        for _ in range(2):
+            client.send(upgrade)
+            assert (await client.response())[0] == 426
