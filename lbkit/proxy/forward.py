@@ -176,7 +176,7 @@ class Forwarder:
             await _answer(connection, exchange)
         finally:
             exchange.on_disconnect = None
-            if upload is not None:
+            if upload is not None and not upload.done():
                 upload.cancel()
                 await asyncio.gather(upload, return_exceptions=True)
 

@@ -82,10 +82,10 @@ class UpstreamConnection(asyncio.Protocol):
     def _end_of_input(self, exc: Exception | None) -> None:
         if self.on_idle_end is not None:
             self.on_idle_end(self)
-        if exc is None:
-            self._engine.receive(b"")
-        elif self._error is None:
+        if self._error is None and exc is not None:
             self._error = BadResponse(f"{self.server.name}: connection lost: {exc}")
+        if self._error is None:  # only a clean close may end a body
+            self._engine.receive(b"")
         _wake(self._reader)
 
     def pause_writing(self) -> None:

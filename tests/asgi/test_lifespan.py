@@ -46,7 +46,7 @@ async def test_a_failed_start_has_the_apps_message(caplog: pytest.LogCaptureFixt
         await send({"type": "lifespan.startup.failed", "message": "Traceback …\nOSError: no database\n"})
         raise OSError("no database")
 
-    with caplog.at_level(logging.ERROR), pytest.raises(StartFailed, match="OSError: no database$"):
+    with caplog.at_level(logging.ERROR), pytest.raises(StartFailed, match=r"OSError: no database$"):
         await Lifespan(app).startup()
     assert "Traceback …" in caplog.text and "ended early" not in caplog.text
 
