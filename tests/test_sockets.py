@@ -10,6 +10,7 @@ import pytest
 from lbkit.errors import ConnectFailed, StartFailed
 from lbkit.server import Address
 from lbkit.sockets import Dial, bind, connect
+from tests.support.backends import full_backlog
 
 
 def address_of(sock: socket.socket) -> Address:
@@ -75,20 +76,6 @@ async def test_a_missing_unix_socket(tmp_path: Path) -> None:
 async def test_a_name_that_does_not_exist() -> None:
     with pytest.raises(ConnectFailed, match=r'cannot resolve "no-such-host\.invalid"'):
         await connect(Address("no-such-host.invalid", 1), timeout=5)
-
-
-def full_backlog() -> tuple[socket.socket, list[socket.socket]]:
-    """A listening socket whose queue is full: further connects hang."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen(0)
-    clients = []
-    for _ in range(4):
-        client = socket.socket()
-        client.setblocking(False)
-        client.connect_ex(listening.getsockname())
-        clients.append(client)
-    return listening, clients
 
 
 async def test_connect_is_bounded_in_time_and_leaves_nothing_open() -> None:

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
-from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -13,23 +12,8 @@ from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import choose_relay
 from lbkit.server import Address, Server
+from tests.support.backends import Backend, echo, free_address, full_backlog, hold
 from tests.support.loops import on_both_loops
-from tests.test_sockets import full_backlog
-
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(65536):
-        writer.write(data)
-        await writer.drain()
-    writer.close()
-
-
-def free_address() -> str:
-    """An address where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return f"127.0.0.1:{sock.getsockname()[1]}"
 
 
 class Balancer:
@@ -84,23 +68,9 @@ class Balancer:
                 writer.close()
 
 
-class Backend:
-    """A real server on loopback."""
-
-    def __init__(self, talk: Talk = echo) -> None:
-        self._talk = talk
-
-    async def __aenter__(self) -> str:
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-
 @on_both_loops
 async def test_bytes_go_through_and_are_counted() -> None:
-    async with Backend() as one, Backend() as two, Balancer(one, two) as balancer:
+    async with Backend(echo) as one, Backend(echo) as two, Balancer(one, two) as balancer:
         for _ in range(4):
             assert await balancer.exchange(b"hello") == b"hello"
         assert await balancer.service.drain(5)
@@ -116,7 +86,7 @@ async def test_bytes_go_through_and_are_counted() -> None:
 
 @on_both_loops
 async def test_a_server_that_refuses_is_replaced_before_the_client_notices() -> None:
-    async with Backend() as good, Balancer(free_address(), free_address(), good) as balancer:
+    async with Backend(echo) as good, Balancer(free_address(), free_address(), good) as balancer:
         for _ in range(6):
             assert await balancer.exchange(b"hello") == b"hello"
         a, b, c = balancer.pool
@@ -147,20 +117,13 @@ async def test_a_server_that_does_not_answer_the_connect_is_replaced() -> None:
     listening, clients = full_backlog()
     silent = f"127.0.0.1:{listening.getsockname()[1]}"
     async with (
-        Backend() as good,
+        Backend(echo) as good,
         Balancer(silent, good, algorithm="active_passive", connect=0.15) as balancer,
     ):
         assert await balancer.exchange(b"hello") == b"hello"
         assert balancer.pool["a"].counters.connect_errors == 1
     for sock in (listening, *clients):
         sock.close()
-
-
-async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Takes everything, says nothing."""
-    while await reader.read(65536):
-        pass
-    writer.close()
 
 
 @on_both_loops
@@ -177,7 +140,7 @@ async def test_an_idle_session_is_ended() -> None:
 
 @on_both_loops
 async def test_a_session_with_traffic_is_not_idle() -> None:
-    async with Backend() as server, Balancer(server, client=0.4, server=0.4) as balancer:
+    async with Backend(echo) as server, Balancer(server, client=0.4, server=0.4) as balancer:
         reader, writer = await balancer.open()
         loop = asyncio.get_running_loop()
         end = loop.time() + 1.0
@@ -190,7 +153,7 @@ async def test_a_session_with_traffic_is_not_idle() -> None:
 
 @on_both_loops
 async def test_drain_waits_for_sessions_and_says_when_it_gave_up() -> None:
-    async with Backend() as server, Balancer(server) as balancer:
+    async with Backend(echo) as server, Balancer(server) as balancer:
         assert await balancer.service.drain(5), "nothing to wait for"
         reader, writer = await balancer.open()
         writer.write(b"x")
@@ -203,7 +166,7 @@ async def test_drain_waits_for_sessions_and_says_when_it_gave_up() -> None:
 
 @on_both_loops
 async def test_bytes_of_sessions_in_progress_can_be_seen() -> None:
-    async with Backend() as server, Balancer(server) as balancer:
+    async with Backend(echo) as server, Balancer(server) as balancer:
         reader, writer = await balancer.open()
         writer.write(b"hello")
         await reader.readexactly(5)
@@ -228,7 +191,7 @@ async def test_abort_while_connecting() -> None:
 
 @on_both_loops
 async def test_a_session_keeps_the_pool_it_began_with() -> None:
-    async with Backend() as server, Balancer(server) as balancer:
+    async with Backend(echo) as server, Balancer(server) as balancer:
         reader, writer = await balancer.open()
         writer.write(b"x")
         await reader.readexactly(1)

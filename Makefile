@@ -1,0 +1,34 @@
+# Plain verbs. Each makes .venv first where that is needed; ARGS goes to the program.
+#   make up ARGS="--listen 127.0.0.1:9000"
+#   make test ARGS="tests/relay -k slow"
+
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help up test lint bench clean
+
+help:
+	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
+	@echo "make test   lint, types and every test, on real MySQL and MariaDB servers"
+	@echo "make lint   only lint and types"
+	@echo "make bench  the benchmarks, beside HAProxy where it can be had"
+	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
+
+up:
+	@sh setup.sh
+	@exec $(BIN)/python -m lbkit up $(ARGS)
+
+test: lint
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+
+lint:
+	@sh setup.sh test lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy
+
+bench:
+	@sh setup.sh bench
+	@$(BIN)/python -m benchmarks.tcp $(ARGS)
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -1,3 +1,0 @@
-from lbkit.sockets import connect
-
-__all__ = ["connect"]

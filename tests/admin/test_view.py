@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+from lbkit.admin.view import ListenerView, View, families, status
+from tests.support.servers import make_pool, make_servers
+
+
+def make_view() -> View:
+    a, b = make_servers(1, 2)
+    pool = make_pool(a, b, rise=1, fall=1)
+    pool.observe("a", True, "connected", 10.0)
+    pool.pick(11.0)
+    pool.acquire(a)
+    a.counters.bytes_in, a.counters.bytes_out = 100, 1000
+    listener = ListenerView("web", "127.0.0.1:80", "tcp", "p", 1, {"sessions": 5}, {"2xx": 7})
+    return View(now=15.0, listeners=[listener], pools=[pool], unsettled=[(a, 1, 2), (b, 50, 60)], reloads=3)
+
+
+def test_status_says_state_and_why() -> None:
+    data = json.loads(json.dumps(status(make_view())))
+    servers = data["pools"]["p"]["servers"]
+    assert data["pools"]["p"]["available"] == ["a"]
+    assert (servers["a"]["state"], servers["a"]["reason"], servers["a"]["since_seconds"]) == (
+        "up",
+        "connected",
+        5.0,
+    )
+    assert (servers["b"]["state"], servers["b"]["reason"]) == ("unknown", "not checked yet")
+    assert (servers["a"]["picks"], servers["a"]["open_sessions"], servers["b"]["weight"]) == (1, 1, 2)
+    assert data["listeners"]["web"]["responses"] == {"2xx": 7}
+    assert data["reloads"] == 3
+
+
+def test_bytes_of_sessions_in_progress_are_included() -> None:
+    servers = status(make_view())["pools"]["p"]["servers"]
+    assert (servers["a"]["bytes_in"], servers["a"]["bytes_out"]) == (101, 1002)
+    assert (servers["b"]["bytes_in"], servers["b"]["bytes_out"]) == (50, 60)
+
+
+def test_families() -> None:
+    found = {family.name: family.samples for family in families(make_view())}
+    assert found["lbkit_server_up"] == {("p", "a"): 1, ("p", "b"): 0}
+    assert found["lbkit_server_bytes"]["p", "a", "out"] == 1002
+    assert found["lbkit_server_picks"]["p", "a"] == 1
+    assert found["lbkit_server_checks_passed"]["p", "a"] == 1
+    assert found["lbkit_listener_open_sessions"] == {("web",): 1}
+    assert found["lbkit_http_responses"] == {("web", "2xx"): 7}
+    assert found["lbkit_reloads"] == {(): 3}

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+
+from lbkit.checks import HealthCheck, Prober
+from lbkit.errors import CheckFailed
+from lbkit.health import HealthState
+from lbkit.pool import HealthChange, Pool
+from lbkit.registry import NoOptions
+from lbkit.server import Address, Server
+from tests.support.loops import on_both_loops
+from tests.support.servers import make_pool, make_servers
+
+
+class Scripted(HealthCheck):
+    """Passes, fails or hangs as told, by port."""
+
+    def __init__(self) -> None:
+        super().__init__(NoOptions())
+        self.behaviour: dict[int, str] = {}
+        self.probes: Counter[int] = Counter()
+        self.running = 0
+
+    async def probe(self, address: Address) -> str:
+        self.probes[address.port] += 1
+        self.running += 1
+        try:
+            match self.behaviour.get(address.port, "pass"):
+                case "fail":
+                    raise CheckFailed("told to fail")
+                case "hang":
+                    await asyncio.Event().wait()
+            return "fine"
+        finally:
+            self.running -= 1
+
+
+class Probing:
+    def __init__(self, pool: Pool, check: Scripted, **settings: float) -> None:
+        self.changes: asyncio.Queue[HealthChange] = asyncio.Queue()
+        self.prober = Prober(
+            pool,
+            check,
+            rng=random.Random(7),
+            changed=self.changes.put_nowait,
+            **{"interval": 0.02, "timeout": 0.05, **settings},
+        )
+
+    async def __aenter__(self) -> Probing:
+        self.prober.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.prober.stop()
+
+    async def next(self) -> HealthChange:
+        async with asyncio.timeout(5):
+            return await self.changes.get()
+
+
+@on_both_loops
+async def test_first_checks_run_at_once_and_changes_are_told() -> None:
+    pool, check = make_pool(*make_servers(1, 1), rise=2, fall=3), Scripted()
+    check.behaviour[2] = "fail"
+    async with Probing(pool, check, interval=60) as probing:
+        changes = {change.server.name: change for change in (await probing.next(), await probing.next())}
+    assert (changes["a"].state, changes["a"].reason) == (HealthState.UP, "fine")
+    assert (changes["b"].state, changes["b"].reason) == (HealthState.DOWN, "told to fail")
+
+
+@on_both_loops
+async def test_down_and_up_again() -> None:
+    pool, check = make_pool(*make_servers(1), rise=2, fall=3), Scripted()
+    async with Probing(pool, check) as probing:
+        assert (await probing.next()).state is HealthState.UP
+        check.behaviour[1] = "fail"
+        assert (await probing.next()).state is HealthState.DOWN
+        check.behaviour[1] = "pass"
+        assert (await probing.next()).state is HealthState.UP
+    assert check.running == 0
+    assert check.probes[1] >= 1 + 3 + 2
+
+
+@on_both_loops
+async def test_a_hanging_server_does_not_delay_the_others() -> None:
+    pool, check = make_pool(*make_servers(1, 1), rise=1, fall=1), Scripted()
+    check.behaviour[1] = "hang"
+    async with Probing(pool, check, interval=0.01, timeout=0.3) as probing:
+        assert (await probing.next()).server.name == "b"
+        change = await probing.next()
+    assert (change.server.name, change.reason) == ("a", "no answer within 0.3 s")
+    assert check.probes[2] > 3 * check.probes[1]
+
+
+@on_both_loops
+async def test_new_members_are_checked_at_once_and_old_results_are_dropped() -> None:
+    pool, check = make_pool(*make_servers(1), rise=1, fall=1), Scripted()
+    check.behaviour[1] = "hang"
+    async with Probing(pool, check, interval=60, timeout=60) as probing:
+        async with asyncio.timeout(5):
+            while not check.probes[1]:
+                await asyncio.sleep(0)
+        pool.change([Server("a", "127.0.0.1:7")], 0)
+        probing.prober.refresh()
+        change = await probing.next()
+        assert change.server is pool["a"]
+        assert check.probes[7] == 1

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from lbkit.cluster.stack import Stack, StackSettings, guestbook_folder
+from lbkit.config import load
+from lbkit.errors import StartFailed
+from lbkit.runtime import catalog
+from lbkit.server import Address
+
+
+def settings(folder: Path, **changes: object) -> StackSettings:
+    values: dict[str, object] = {
+        "mysql": False,
+        "listen": Address("127.0.0.1", 0),
+        "admin": Address("127.0.0.1", 0),
+    }
+    return StackSettings(folder, **{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_the_guestbook_is_there() -> None:
+    assert (guestbook_folder() / "app.py").is_file()
+    assert (guestbook_folder() / "static" / "alive.txt").is_file()
+
+
+async def test_a_port_in_use_is_found_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        address = Address(*sock.getsockname())
+        with pytest.raises(StartFailed, match=f"cannot listen on {address}: it is in use"):
+            await Stack(settings(tmp_path, listen=address)).start()
+    assert not (tmp_path / "app1.log").exists()
+
+
+async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
+    stack = Stack(settings(tmp_path))
+    stack._state.lock()
+    try:
+        with pytest.raises(StartFailed, match="is in use by process"):
+            await Stack(settings(tmp_path)).start()
+    finally:
+        stack._state.unlock()
+
+
+async def test_the_files_it_writes_are_valid(tmp_path: Path) -> None:
+    stack = Stack(settings(tmp_path, algorithm="active_passive"))
+    webs = {"web1": Address("127.0.0.1", 1001), "web2": Address("127.0.0.1", 1002)}
+    stack._balancer(webs)
+    stack._web("web1", webs["web1"], {"app1": Address("127.0.0.1", 1003)})
+    balancer = load(tmp_path / "balancer.toml", catalog())
+    assert [server.name for server in balancer.pools["web"].servers] == ["web1", "web2"]
+    assert balancer.pools["web"].algorithm == "active_passive"
+    web = load(tmp_path / "web1.toml", catalog())
+    assert web.listeners["web1"].pool == "app"
+
+
+async def test_a_part_that_cannot_start_is_named_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "app.py").write_text("raise RuntimeError('out of ink')")
+    monkeypatch.setattr("lbkit.cluster.stack.guestbook_folder", lambda: tmp_path / "broken")
+    with pytest.raises(StartFailed, match="app1 did not start: .*out of ink"):
+        await Stack(settings(tmp_path / "state")).start()

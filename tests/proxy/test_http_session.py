@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from lbkit.exchange import Exchange, HttpServer
+from lbkit.proxy.http_session import HttpService
+from tests.relay.test_base import tcp_pair
+from tests.support.loops import on_both_loops
+
+
+async def hello(exchange: Exchange) -> None:
+    await exchange.respond(200, [], b"hello")
+
+
+class Served:
+    def __init__(self) -> None:
+        self.ended = 0
+        self.service = HttpService(HttpServer(hello), loop=asyncio.get_running_loop(), on_end=self._end)
+
+    def _end(self) -> None:
+        self.ended += 1
+
+    def open(self) -> socket.socket:
+        client, accepted = tcp_pair()
+        self.service.accept(accepted)
+        return client
+
+
+async def ask(client: socket.socket) -> bytes:
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(5):
+        await loop.sock_sendall(client, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        return await loop.sock_recv(client, 1000)
+
+
+@on_both_loops
+async def test_an_accepted_socket_is_served_and_its_end_is_told_once() -> None:
+    served = Served()
+    client = served.open()
+    assert (await ask(client)).endswith(b"hello")
+    assert served.service.open_sessions == 1
+    client.close()
+    assert await served.service.drain(5)
+    assert (served.ended, served.service.open_sessions) == (1, 0)
+
+
+@on_both_loops
+async def test_drain_closes_idle_connections() -> None:
+    served = Served()
+    client = served.open()
+    await ask(client)
+    assert await served.service.drain(5)
+    assert await asyncio.get_running_loop().sock_recv(client, 1) == b""
+    client.close()
+
+
+@on_both_loops
+async def test_close_cuts_everything() -> None:
+    served = Served()
+    clients = [served.open() for _ in range(3)]
+    for client in clients:
+        await ask(client)
+    await served.service.close()
+    assert (served.ended, served.service.open_sessions) == (3, 0)
+    for client in clients:
+        client.close()

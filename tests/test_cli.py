@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lbkit import __version__
+from lbkit.balancing import ALGORITHMS
+from lbkit.checks import CHECKS
+from lbkit.cli import cli
+from lbkit.relay import RELAYS
+from tests.support.processes import ROOT, run_lbkit
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["check"], ["up"], ["static"], ["app"], ["mysql"], ["mysql", "up"], ["list"]]
+)
+def test_help_teaches_every_command(command: list[str]) -> None:
+    result = CliRunner().invoke(cli, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_list_shows_every_part_with_its_options() -> None:
+    result = CliRunner().invoke(cli, ["list"])
+    for name in (*ALGORITHMS, *CHECKS, *RELAYS, "failback", "expect"):
+        assert name in result.output
+
+
+def test_version() -> None:
+    assert __version__ in run_lbkit("--version").stdout
+
+
+def test_check_says_that_a_file_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "fine.toml"
+    file.write_text(
+        '[listeners.a]\nlisten = "127.0.0.1:80"\npool = "p"\n[pools.p]\nservers = [{name = "x", address = "a:1"}]'
+    )
+    result = run_lbkit("check", str(file))
+    assert (result.returncode, result.stdout) == (0, f"{file}: fine: 1 listeners, 1 pools, 1 servers\n")
+
+
+def check_error(code: int, expected: list[str], *arguments: str) -> None:
+    result = run_lbkit(*arguments)
+    assert (result.returncode, result.stderr.splitlines()) == (code, expected)
+
+
+def test_every_problem_of_a_file_is_one_line_and_the_exit_code_is_2(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('[listeners.a]\nlisten = "80"\npool = "q"\n[pools.p]\nretrys = 1')
+    expected = [
+        f'lbkit: {file}: listeners.a.listen: "80" is not an address: expected "host:port"',
+        f'lbkit: {file}: pools.p.retrys: unknown key (did you mean "retries"?)',
+        f'lbkit: {file}: listeners.a.pool: there is no pool "q" (known: p)',
+        f"lbkit: {file}: pools.p.servers: a pool needs at least one server",
+    ]
+    check_error(2, expected, "check", str(file))
+    check_error(2, expected, "run", str(file))
+
+
+def test_a_missing_file() -> None:
+    check_error(2, ["lbkit: nope.toml: cannot be read: no such file or directory"], "run", "nope.toml")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--listen", "8080", "--server", "a:1"], '--listen: "8080" is not an address: expected "host:port"'),
+        (["--listen", "a:1", "--server", "b"], '--server: "b" is not an address: expected "host:port"'),
+        (
+            ["--listen", "a:1", "--server", "b:1", "--algorithm", "rond_robin"],
+            '--algorithm: unknown algorithm "rond_robin" (did you mean "round_robin"?)',
+        ),
+        (
+            ["--listen", "a:1", "--server", "b:1", "--check", "htp"],
+            '--check: unknown check "htp" (did you mean "http"?)',
+        ),
+        (["--listen", "a:1"], "both --listen and --server are needed"),
+        ([], "give either FILE, or --listen and --server (see lbkit run --help)"),
+        (["x.toml", "--listen", "a:1"], "give either FILE, or --listen and --server (see lbkit run --help)"),
+    ],
+)
+def test_wrong_flags_are_named(arguments: list[str], line: str) -> None:
+    check_error(2, [f"lbkit: {line}"], "run", *arguments)
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        line = f"lbkit: cannot listen on 127.0.0.1:{port}: it is in use by another program; stop it or choose another port"
+        check_error(1, [line], "run", "--listen", f"127.0.0.1:{port}", "--server", "127.0.0.1:1")
+
+
+def test_a_static_folder_that_is_not_there() -> None:
+    check_error(2, [f'lbkit: DIR: "{ROOT / "nope"}" is not a folder'], "static", str(ROOT / "nope"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("no_such_module:app", "no_such_module"),
+        ("json:no_such_attribute", "no_such_attribute"),
+        ("json", "MODULE:ATTR|module:attr"),
+    ],
+)
+def test_an_app_that_cannot_be_loaded_is_one_line(name: str, expected: str) -> None:
+    result = run_lbkit("app", name, "--listen", "127.0.0.1:0")
+    assert result.returncode == 1
+    assert any(word in result.stderr for word in expected.split("|")), result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_unknown_algorithm_of_the_stack() -> None:
+    check_error(
+        2,
+        ['lbkit: --algorithm: unknown algorithm "x" (known: active_passive, round_robin)'],
+        "up",
+        "--algorithm",
+        "x",
+    )
+
+
+def test_wrong_usage_exits_2() -> None:
+    assert run_lbkit("nope").returncode == 2
+    assert run_lbkit("up", "--replicas", "-1").returncode == 2
