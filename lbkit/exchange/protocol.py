@@ -52,6 +52,8 @@ class Shared(Protocol):
 
     def closed(self, connection: HttpProtocol) -> None: ...
 
+    def report(self, problem: str) -> None: ...
+
     def run(self, work: Coroutine[Any, Any, None]) -> None: ...
 
 
@@ -211,7 +213,7 @@ class HttpProtocol(asyncio.Protocol):
         except (ClientError, NoServerAvailable, ServerError) as error:
             status = _status_of(error)
             if not isinstance(error, ClientError):
-                _log.warning("%s %s: %s", status, exchange.request.path, error)
+                self._http.report(f"{status} for {exchange.request.path!r}: {error}")
         except Exception:  # noqa: BLE001 - a bug of the handler: logged whole, and its client gets a 500
             _log.exception("the handler of %s failed", exchange.request.path)
             status = 500
@@ -219,7 +221,7 @@ class HttpProtocol(asyncio.Protocol):
             self._fail(exchange, status)
 
     def _fail(self, exchange: Exchange, status: int) -> None:
-        if self._engine.response_started or not status or self._is_lost:
+        if self._engine.response_started or not status or self._transport.is_closing():
             self.abort()
         else:
             headers, body = error_page(status)

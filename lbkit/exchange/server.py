@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any
@@ -14,6 +15,8 @@ from lbkit.exchange.settings import HttpSettings
 from lbkit.http.dates import format_date
 
 __all__ = ["HttpServer"]
+
+_log = logging.getLogger("lbkit.http")
 
 
 class HttpServer:
@@ -41,6 +44,8 @@ class HttpServer:
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Event = asyncio.Event()
         self._date = (-1, b"")
+        self._reported_at = -1
+        self._unreported = 0
 
     def protocol_factory(self, on_close: Callable[[], None] | None = None) -> HttpProtocol:
         """A protocol for one connection; *on_close* is called when that is closed."""
@@ -61,6 +66,16 @@ class HttpServer:
         if self._date[0] != now:
             self._date = (now, format_date(datetime.now(UTC).timestamp()))
         return self._date[1]
+
+    def report(self, problem: str) -> None:
+        """Log a problem that may come with every request, at most once a second."""
+        now = int(self.now())
+        if self._reported_at == now:
+            self._unreported += 1
+            return
+        more = f" ({self._unreported} more before)" if self._unreported else ""
+        _log.warning("%s%s", problem, more)
+        self._reported_at, self._unreported = now, 0
 
     async def drain(self, timeout: float | None) -> int:
         """Let what is running end, close the rest; the number of connections cut after *timeout* seconds.

@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
 from lbkit.exchange import Exchange, HttpServer, HttpSettings
 from tests.exchange.wire import GET, LAST_GET, site
 from tests.support.loops import on_both_loops
@@ -103,6 +105,14 @@ async def test_the_timer_works_by_itself() -> None:
     settings = HttpSettings(request_head=0.02)
     async with site(empty, settings) as where, where.client() as client:
         assert await client.rest() == b""
+
+
+def test_a_problem_with_every_request_is_logged_once_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    now = 0.0
+    http = HttpServer(empty, clock=lambda: now)
+    for now in (1.0, 1.2, 1.9, 2.1):
+        http.report(f"at {now}")
+    assert [record.getMessage() for record in caplog.records] == ["at 1.0", "at 2.1 (2 more before)"]
 
 
 def test_a_server_without_connections_has_nothing_to_close() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -191,6 +193,25 @@ def test_the_limits_are_settings() -> None:
     assert caught.value.status == 431
 
 
+@given(st.data())
+def test_a_damaged_request_is_refused_or_read_but_never_a_crash(data: st.DataObject) -> None:
+    damaged = damage(data, data.draw(st.sampled_from([request for request, _ in REQUESTS.values()])))
+    with contextlib.suppress(ClientError):
+        serve(ServerEngine(Limits(head_size=1000)), damaged, data.draw(st.integers(1, 200)))
+
+
+def damage(data: st.DataObject, message: bytes) -> bytes:
+    """Replace, insert and cut out a few pieces, mostly by bytes that mean something."""
+    pieces = st.sampled_from(
+        [b"\r", b"\n", b"\r\n", b" ", b":", b";", b"\0", b"0", b"\xff", b"chunked", b"1.0"]
+    )
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(message)))
+        stop = data.draw(st.integers(start, min(len(message), start + 3)))
+        message = message[:start] + data.draw(pieces) + message[stop:]
+    return message
+
+
 # ---- towards servers ----
 
 
@@ -259,6 +280,20 @@ def test_interim_responses_come_before_the_final_one() -> None:
 def test_broken_responses(data: bytes, size: int) -> None:
     with pytest.raises(BadResponse):
         read(data, size)
+
+
+RESPONSES = [
+    b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
+    b"HTTP/1.1 103 E\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nA: b\r\n\r\n",
+    b"HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nabc",
+]
+
+
+@given(st.data())
+def test_a_damaged_response_is_refused_or_read_but_never_a_crash(data: st.DataObject) -> None:
+    damaged = damage(data, data.draw(st.sampled_from(RESPONSES)))
+    with contextlib.suppress(BadResponse):
+        read(damaged, data.draw(st.integers(1, 100)), eof=data.draw(st.booleans()))
 
 
 @pytest.mark.parametrize(
