@@ -107,8 +107,9 @@ class HttpProtocol(asyncio.Protocol):
         self._http.counters.bytes_in += len(data)
         if self._is_lingering or self._is_broken:
             return
-        if not (self._engine.awaits_head and self._engine.buffered):
-            self._since = self._http.now()  # a head has to be complete within its time from the first byte
+        # A head counts from its first byte, and what is skipped from the end of the response.
+        if self._exchange is not None or (self._engine.awaits_head and not self._engine.buffered):
+            self._since = self._http.now()
         self._engine.receive(data)
         self._advance()
 
@@ -240,7 +241,10 @@ class HttpProtocol(asyncio.Protocol):
     def _next_or_close(self) -> None:
         """Both messages are complete."""
         if not self._engine.keeps_alive or self._http.draining:
-            self._transport.close()
+            if self._engine.buffered:
+                self._linger()  # the client has sent more, and may be sending still
+            else:
+                self._transport.close()
             return
         self._engine.next_cycle()
         self._since = self._http.now()

@@ -227,8 +227,10 @@ async def test_the_last_request_of_a_connection_says_so() -> None:
     async with site(empty, HttpSettings(max_requests=2)) as where, where.client() as client:
         client.send(GET * 3)
         assert "connection" not in (await client.response())[1]
+        client.send(GET * 100)
         assert (await client.response())[1]["connection"] == "close"
         assert await client.rest() == b""
+        assert where.http.counters.requests == 2
 
 
 @on_both_loops
@@ -410,6 +412,10 @@ async def test_an_unread_body_that_stops_coming_is_not_waited_for() -> None:
     async with site(empty, clock=clock) as where, where.client() as client:
         client.send(POST + b"Content-Length: 10\r\n\r\n")
         await client.response()
-        clock.now += 61
+        for _ in range(3):  # a byte now and then does not prolong it
+            clock.now += 21
+            before = where.http.counters.bytes_in
+            client.send(b"x")
+            await served(where, before + 1)
         where.http.tick(clock.now)
         assert await client.rest() == b""
