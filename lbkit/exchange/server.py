@@ -18,6 +18,9 @@ __all__ = ["HttpServer"]
 
 _log = logging.getLogger("lbkit.http")
 
+_CANCEL_TIME = 1.0
+"""Seconds for handlers to end after they were cancelled."""
+
 
 class HttpServer:
     """Answers HTTP/1.1 on the connections that others accept.
@@ -98,16 +101,21 @@ class HttpServer:
         return cut
 
     async def close(self) -> None:
-        """Cut every connection, cancel every handler and wait for the end of both."""
+        """Cut every connection, cancel every handler and wait for the end of both.
+
+        A handler that goes on although it was cancelled, such as one that waits for a thread, is left
+        behind after a while, and that is logged.
+        """
         for connection in list(self.connections):
             connection.abort()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        while not self._is_idle:
-            self._idle.clear()
-            await self._idle.wait()
+        if self._tasks:
+            _, stuck = await asyncio.wait(self._tasks, timeout=_CANCEL_TIME)
+            if stuck:
+                _log.error("%d requests go on although they were cancelled", len(stuck))
+        while self.connections:
+            await asyncio.sleep(0)  # the loop's next round ends them
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -51,6 +52,27 @@ async def test_draining_has_an_end() -> None:
         await begun.wait()
         assert await where.http.drain(0.01) == 1
         assert cancelled.is_set() and where.http.open_connections == 0
+
+
+@on_both_loops
+async def test_a_handler_that_cannot_be_cancelled_is_left_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("lbkit.exchange.server._CANCEL_TIME", 0.01)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        begun.set()
+        while not go_on.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go_on.wait()
+
+    async with site(handler) as where, where.client() as client:
+        client.send(GET)
+        await begun.wait()
+        await where.http.close()
+        assert "1 requests go on" in caplog.text
+        go_on.set()
 
 
 @on_both_loops
