@@ -45,7 +45,8 @@ class HttpServer:
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._idle: asyncio.Event = asyncio.Event()
+        self._ends = asyncio.Event()
+        """Set when a connection or a handler ends."""
         self._date = (-1, b"")
         self._reported_at = -1
         self._unreported = 0
@@ -91,9 +92,8 @@ class HttpServer:
             connection.shutdown()
         try:
             async with asyncio.timeout(timeout):
-                while not self._is_idle:
-                    self._idle.clear()
-                    await self._idle.wait()
+                while self.connections or self._tasks:
+                    await self._something_ends()
         except TimeoutError:
             pass
         cut = len(self.connections)
@@ -115,14 +115,14 @@ class HttpServer:
             if stuck:
                 _log.error("%d requests go on although they were cancelled", len(stuck))
         while self.connections:
-            await asyncio.sleep(0)  # the loop's next round ends them
+            await self._something_ends()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    @property
-    def _is_idle(self) -> bool:
-        return not self.connections and not self._tasks
+    async def _something_ends(self) -> None:
+        self._ends.clear()
+        await self._ends.wait()
 
     # ---- for the connections ----
 
@@ -136,8 +136,7 @@ class HttpServer:
     def closed(self, connection: HttpProtocol) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
-        if self._is_idle:
-            self._idle.set()
+        self._ends.set()
 
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a handler in a task of its own, which is kept until it ends."""
@@ -147,8 +146,7 @@ class HttpServer:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._is_idle:
-            self._idle.set()
+        self._ends.set()
 
     def _arm(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self.settings.tick, self._on_timer)
