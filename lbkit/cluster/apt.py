@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -37,6 +38,8 @@ class PrivateApt:
         self.folder = folder
         self.archives = folder / "archives"
         self.suites = list(dict.fromkeys(suite for source in sources for suite in source.suites))
+        # What another attempt downloaded may be of other versions.
+        shutil.rmtree(self.archives, ignore_errors=True)
         for name in ("lists/partial", "archives/partial", "dpkg", "empty", "sources"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         self._arch = run(["dpkg", "--print-architecture"]).strip()

@@ -105,7 +105,7 @@ def _is_security(source: Source) -> bool:
 
 
 def _one_line(text: str) -> Iterator[Source]:
-    pattern = re.compile(r"^\s*deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<rest>[^#]+)", re.MULTILINE)
+    pattern = re.compile(r"^\s*deb\s+(?:\[(?P<options>[^\]]*)\]\s+)?(?P<rest>[^#\n]+)", re.MULTILINE)
     for match in pattern.finditer(text):
         uri, *words = match["rest"].split()
         if len(words) < 2:

@@ -55,6 +55,8 @@ class ServerFlavour(ABC):
     stop_replication: tuple[str, ...]
     start_replication: str
     show_replication: str
+    show_worker_errors: str
+    """A query for the errors behind a vague one of `show_replication`; "" where that one tells all."""
     application_rights: str
     """Global rights of the application account: to see roles, lag and other sessions."""
 
@@ -150,6 +152,10 @@ class _MySQL(ServerFlavour):
     stop_replication = ("STOP REPLICA",)
     start_replication = "START REPLICA"
     show_replication = "SHOW REPLICA STATUS"
+    show_worker_errors = (
+        "SELECT last_error_message AS error FROM performance_schema.replication_applier_status_by_worker "
+        "WHERE last_error_number <> 0"
+    )
     application_rights = "PROCESS, REPLICATION CLIENT"
 
     def initialise_options(self, data: str) -> list[str]:
@@ -192,6 +198,7 @@ class _MariaDB(ServerFlavour):
     stop_replication = ("STOP SLAVE",)
     start_replication = "START SLAVE"
     show_replication = "SHOW SLAVE STATUS"
+    show_worker_errors = ""
     application_rights = "PROCESS, BINLOG MONITOR, SLAVE MONITOR"
 
     def initialise_options(self, data: str) -> list[str]:

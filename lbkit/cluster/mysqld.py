@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from dataclasses import replace
 
 from lbkit.cluster.child import Child, describe_exit
 from lbkit.cluster.database import ServerProgram
@@ -97,7 +98,7 @@ class Mysqld:
         if self._child is None:
             return "never started"
         status = await self._child.wait()
-        reason = first_error(self._child.new_log())
+        reason = first_error(self._child.new_log()) if status else ""
         return f"{describe_exit(status)}{f': {reason}' if reason else ''}"
 
     async def stop(self) -> None:
@@ -128,31 +129,40 @@ class Mysqld:
         """How its replication is doing; None on a server that follows nobody."""
         async with self.administration() as admin:
             rows = await admin.run(self._flavour.show_replication)
-        return self._flavour.channel(rows[0]) if rows else None
+            if not rows:
+                return None
+            channel = self._flavour.channel(rows[0])
+            if channel.error and self._flavour.show_worker_errors:
+                details = await admin.run(self._flavour.show_worker_errors)
+                errors = [channel.error, *(str(row["error"]) for row in details)]
+                channel = replace(channel, error="; ".join(errors))
+        return channel
 
     async def _wait_until_ready(self, child: Child) -> None:
         ended = asyncio.create_task(child.wait())
+        ready = asyncio.create_task(self._until_it_answers())
         try:
-            async with asyncio.timeout(READY_TIMEOUT):
-                while not ended.done():
-                    if await self._answers():
-                        return
-                    await asyncio.wait([ended], timeout=READY_POLL)
-        except TimeoutError:
-            raise StartFailed(f"{self.name} does not answer after {READY_TIMEOUT:.0f} s") from None
+            await asyncio.wait({ended, ready}, timeout=READY_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
         finally:
             ended.cancel()
-        lines = child.new_log()
-        reason = first_error(lines) or describe_exit(ended.result())
-        kind = PortTaken if port_is_taken(lines) else StartFailed
-        raise kind(f"{self.name} does not start: {reason} (log: {child.log})")
+            ready.cancel()
+            await asyncio.wait({ended, ready})
+        if not ended.cancelled():
+            lines = child.new_log()
+            reason = first_error(lines) or describe_exit(ended.result())
+            kind = PortTaken if port_is_taken(lines) else StartFailed
+            raise kind(f"{self.name} does not start: {reason} (log: {child.log})")
+        if ready.cancelled():
+            raise StartFailed(f"{self.name} does not answer after {READY_TIMEOUT:.0f} s (log: {child.log})")
+        ready.result()
 
-    async def _answers(self) -> bool:
-        try:
-            async with self.administration(5):
-                return True
-        except ConnectFailed:
-            return False
+    async def _until_it_answers(self) -> None:
+        while True:
+            try:
+                async with self.administration(5):
+                    return
+            except ConnectFailed:
+                await asyncio.sleep(READY_POLL)
 
     def _write_accounts(self) -> None:
         file = self.folder / "accounts.sql"

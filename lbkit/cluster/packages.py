@@ -36,8 +36,13 @@ from lbkit.errors import StartFailed
 
 __all__ = ["MARIADB", "MYSQL", "ArchiveUnreachable", "Prefix", "Wanted", "cache_root", "fetch", "fetch_tool"]
 
+APT_FOLDER = Path("/etc/apt")
 LISTS_MB = 120  # a suite's package lists and apt's own files, rounded up
 MEGA = 1_000_000
+UNREACHABLE = (
+    r"Could not (resolve|connect)|Temporary failure|Network is unreachable|[Tt]imed out|Connection failed"
+)
+MOVED_ON = r"404|Hash Sum mismatch|unexpected size"
 
 
 class ArchiveUnreachable(StartFailed):
@@ -160,7 +165,7 @@ def _lock(prefix: Path, report: Report) -> Iterator[None]:
 def _build(wanted: Wanted, prefix: Prefix, distribution: Distribution, report: Report) -> None:
     for stale in prefix.path.parent.glob(f".{prefix.path.name}.*"):
         shutil.rmtree(stale, ignore_errors=True)
-    archive = own_archive(read_sources(Path("/etc/apt")), distribution)
+    archive = own_archive(read_sources(APT_FOLDER), distribution)
     if not archive:
         raise StartFailed(f"apt has no archive of {distribution.name} set up. {_advice(wanted)}")
     _require_space(prefix.path.parent, LISTS_MB * MEGA)
@@ -183,25 +188,27 @@ def _download(wanted: Wanted, archive: list[Source], folder: Path, report: Repor
     """Try the suites in turn; the last failure is the one that is told."""
     failure = StepFailed("nothing was tried")
     for suites, stand_ins in _attempts(wanted):
-        apt = PrivateApt(folder, _suited(archive, suites), stand_ins)
-        report.say(f"{wanted.name}: reading the package lists of {' and '.join(apt.suites)}")
         try:
-            apt.update()
-            return _download_once(wanted, apt, report)
+            return _attempt(wanted, _suited(archive, suites), stand_ins, folder, report)
         except StepFailed as error:
-            report.say(f"{wanted.name}: that failed: {error}")
             failure = error
-            if _unreachable(str(error)):
-                message = f"could not get {wanted.name}, the package archive cannot be reached: {error}"
-                raise ArchiveUnreachable(f"{message}. {_advice(wanted)}") from None
     raise failure
 
 
+def _attempt(
+    wanted: Wanted, sources: list[Source], stand_ins: tuple[str, ...], folder: Path, report: Report
+) -> list[Path]:
+    """One way to get the packages; an archive that moves on between two steps gets a second chance."""
+    try:
+        return _download_once(wanted, PrivateApt(folder, sources, stand_ins), report)
+    except StepFailed as error:
+        if not re.search(MOVED_ON, str(error)):
+            raise
+    return _download_once(wanted, PrivateApt(folder, sources, stand_ins), report)
+
+
 def _attempts(wanted: Wanted) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
-    first, *others = wanted.suites
-    yield first, STAND_INS
-    yield first, STAND_INS  # an archive that moves on between two steps answers 404 once
-    for suites in others:
+    for suites in wanted.suites:
         yield suites, STAND_INS
     yield wanted.suites[-1], ()  # a stand-in may have come to clash with a real package
 
@@ -210,14 +217,20 @@ def _suited(archive: list[Source], suites: tuple[str, ...]) -> list[Source]:
     return [replace(archive[0], suites=suites, components=("main",))] if suites else archive
 
 
-def _unreachable(text: str) -> bool:
-    signs = (
-        r"Could not (resolve|connect)|Temporary failure|Network is unreachable|[Tt]imed out|Connection failed"
-    )
-    return re.search(signs, text) is not None
-
-
 def _download_once(wanted: Wanted, apt: PrivateApt, report: Report) -> list[Path]:
+    report.say(f"{wanted.name}: reading the package lists of {' and '.join(apt.suites)}")
+    try:
+        apt.update()
+        return _download_all(wanted, apt, report)
+    except StepFailed as error:
+        if re.search(UNREACHABLE, str(error)):
+            message = f"could not get {wanted.name}, the package archive cannot be reached: {error}"
+            raise ArchiveUnreachable(f"{message}. {_advice(wanted)}") from None
+        report.say(f"{wanted.name}: that failed: {error}")
+        raise
+
+
+def _download_all(wanted: Wanted, apt: PrivateApt, report: Report) -> list[Path]:
     names = [apt.newest(package) for package in wanted.packages]
     files = apt.files(names)
     size = sum(files.values())

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 __all__ = ["first_error", "port_is_taken", "running_as"]
 
 _MYSQL = re.compile(r"\[ERROR\]\s+(?:\[MY-\d+\]\s+)?(?:\[\w+\]\s+)?(?P<text>.*)")
-_LOADER = re.compile(r"error while loading shared libraries|not found|No such file|Permission denied")
+# What the loader or the shell says when the program does not even begin.
+_LOADER = re.compile(r"^(?!.*\[(Note|System|Warning)\]).*(shared libraries|not found|Permission denied)")
 
 
 def first_error(lines: Sequence[str]) -> str:

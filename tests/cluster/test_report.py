@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from lbkit.cluster.report import LineReport, RichReport, Silent, console
+
+
+def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    report = LineReport()
+    report.say("begins")
+    for done in range(0, 101, 10):
+        report.progress("download", done * 1_000_000, 100_000_000)
+    assert capsys.readouterr().err.splitlines() == [
+        "lbkit: begins",
+        *(f"lbkit: download: {percent} % of 100 MB" for percent in (20, 40, 60, 80, 100)),
+    ]
+
+
+def test_nothing_to_download_is_done(capsys: pytest.CaptureFixture[str]) -> None:
+    LineReport().progress("download", 0, 0)
+    assert "100 %" in capsys.readouterr().err
+
+
+def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    Silent().say("x")
+    Silent().progress("x", 1, 2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_bar_ends_with_its_work() -> None:
+    report = RichReport()
+    report.progress("download", 1, 10)
+    assert report._bars
+    report.progress("download", 10, 10)
+    assert not report._bars
+
+
+def test_no_terminal_no_bar() -> None:
+    assert type(console()) is LineReport
