@@ -6,8 +6,10 @@ client gets when it may not:
 ===================================================  ===============================================
 no server can be picked                              503
 no connection to the server picked                   another server, up to the pool's retries; 502
-a kept connection had just been closed by the server again, if the request is idempotent and has no
-                                                     body (RFC 9110 §9.2.2); else 502
+the connection is lost before a byte of the answer   if the request is idempotent and has no body (RFC
+                                                     9110 §9.2.2), again: on a new connection when it
+                                                     was a kept one, else on one other server, no more:
+                                                     it may be the request that kills; else 502
 nothing from the server in time                      504
 a broken answer, before its head is complete         502
 a broken answer later on                             the client's connection is reset: no response may
@@ -27,7 +29,14 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from lbkit.errors import BadResponse, ClientError, ConnectFailed, NoServerAvailable, ServerTimeout
+from lbkit.errors import (
+    BadResponse,
+    ClientError,
+    ConnectFailed,
+    NoServerAvailable,
+    ServerError,
+    ServerTimeout,
+)
 from lbkit.exchange import Exchange
 from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Hop, forwarded_headers
@@ -94,19 +103,23 @@ class Forwarder:
     async def __call__(self, exchange: Exchange) -> None:
         """Answer *exchange*; raises NoServerAvailable, a ServerError or ClientError where it can't be."""
         tried: list[Server] = []
-        failure: ConnectFailed | None = None
+        failure: ServerError | None = None
         reuse = _may_reuse(exchange)
         while True:
             server = self._pick(tried, failure)
             self.pool.acquire(server)
             try:
-                if await self._attempt(server, exchange, reuse):
-                    return
-                reuse = False
+                return await self._attempt(server, exchange, reuse)
             except ConnectFailed as error:
-                server.counters.connect_errors += 1
                 failure = error
                 tried.append(server)
+            except _Unanswered as error:
+                if not error.was_kept and isinstance(failure, _Unanswered):
+                    raise
+                if not error.was_kept:
+                    failure = error
+                    tried.append(server)
+                reuse = False
             finally:
                 self.pool.release(server)
             if exchange.disconnected:
@@ -115,17 +128,21 @@ class Forwarder:
                 raise failure
             server.counters.retries += 1
 
-    def _pick(self, tried: list[Server], failure: ConnectFailed | None) -> Server:
+    def _pick(self, tried: list[Server], failure: ServerError | None) -> Server:
         try:
             return self.pool.pick(self._clock(), tried)
         except NoServerAvailable:
             if failure is not None:
-                raise failure from None  # there were servers, and all refused
+                raise failure from None  # there were servers, and all failed
             raise
 
-    async def _attempt(self, server: Server, exchange: Exchange, reuse: bool) -> bool:
-        """Relay *exchange* over *server*; False when a kept connection turned out to be closed."""
-        connection = await self._connection(server, reuse)
+    async def _attempt(self, server: Server, exchange: Exchange, reuse: bool) -> None:
+        """Relay *exchange* over *server*; what goes wrong is counted there."""
+        try:
+            connection = await self._connection(server, reuse)
+        except ConnectFailed:
+            server.counters.connect_errors += 1
+            raise
         self._active.add(connection)
         self._ticker.wake(self._tick)
         try:
@@ -133,15 +150,15 @@ class Forwarder:
         except ServerTimeout:
             server.counters.timeouts += 1
             raise
-        except BadResponse:
-            if connection.is_stale and _may_repeat(exchange):
-                return False
-            server.counters.response_errors += 1
+        except BadResponse as error:
+            unanswered = not connection.answered and _may_repeat(exchange)
+            server.counters.response_errors += not (unanswered and connection.was_kept)
+            if unanswered:
+                raise _Unanswered(str(error), was_kept=connection.was_kept) from error
             raise
         finally:
             self._active.discard(connection)
             self._keep_or_close(connection)
-        return True
 
     async def _connection(self, server: Server, reuse: bool) -> UpstreamConnection:
         if reuse:
@@ -208,6 +225,14 @@ class Forwarder:
     def close(self) -> None:
         """Close every kept connection."""
         self._idle.close()
+
+
+class _Unanswered(BadResponse):
+    """The connection was lost before a byte of the answer, and the request may be sent again."""
+
+    def __init__(self, message: str, *, was_kept: bool) -> None:
+        super().__init__(message)
+        self.was_kept = was_kept
 
 
 def _may_reuse(exchange: Exchange) -> bool:

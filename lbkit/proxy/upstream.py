@@ -104,9 +104,9 @@ class UpstreamConnection(asyncio.Protocol):
         return self._engine.reusable and self._error is None and not self._transport.is_closing()
 
     @property
-    def is_stale(self) -> bool:
-        """Whether a kept connection died before a byte of the answer: the server has just closed it."""
-        return self.requests > 1 and not self.answered
+    def was_kept(self) -> bool:
+        """Whether the present request is not the first one: the server may have just closed."""
+        return self.requests > 1
 
     def begin(self, method: str, target: bytes, headers: Headers, *, has_body: bool) -> None:
         """Send a request's head."""

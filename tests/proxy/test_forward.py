@@ -330,6 +330,32 @@ async def test_a_server_that_dies_half_way_resets_the_client(answer: bytes, vers
         assert a.server.counters.response_errors == 1
 
 
+@on_both_loops
+async def test_a_server_that_dies_before_it_answers_is_replaced_once() -> None:
+    async with (
+        upstream(once(b""), "a") as a,
+        upstream(replying(OK), "b") as b,
+        proxy(a.server, b.server) as lb,
+    ):
+        async with lb.site.client() as client:
+            for _ in range(4):
+                assert await status_of(client) == 200
+        assert a.server.counters.response_errors == a.server.counters.retries > 0
+        async with lb.site.client() as client:  # nobody knows what a POST has done
+            answers = [await status_of(client, POST + b"Content-Length: 0\r\n\r\n") for _ in range(2)]
+            assert sorted(answers) == [200, 502]
+
+
+@on_both_loops
+async def test_a_request_that_kills_is_not_shown_to_every_server() -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        all_ = [await stack.enter_async_context(upstream(once(b""), name)) for name in "abcd"]
+        lb = await stack.enter_async_context(proxy(*(each.server for each in all_)))
+        client = await stack.enter_async_context(lb.site.client())
+        assert await status_of(client) == 502
+        assert sum(each.connections for each in all_) == 2
+
+
 def closing_at_the_second() -> Behaviour:
     """Answers the first request of each connection and dies at the second one."""
 
