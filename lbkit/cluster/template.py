@@ -30,6 +30,13 @@ __all__ = ["copy_sparse", "new_data_directory"]
 INITIALISE_TIMEOUT = 120.0  # seconds; 3 to 7 on an idle machine
 LOCK_POLL = 0.1  # seconds between tries for another process's lock
 BLOCK = 65536
+OPENING_SQL = "CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"
+# MariaDB's scripts make root accounts without a password for 127.0.0.1, ::1 and the host's name; the one
+# that is left gets its password before the server accepts a connection.
+CLOSING_SQL = (
+    "DELETE FROM mysql.global_priv WHERE User IN ('root', '') AND Host <> 'localhost';\n"
+    "DELETE FROM mysql.proxies_priv WHERE Host <> 'localhost';\n"
+)
 # Identity of one server and leftovers of the first run: a copy must make its own.
 NOT_COPIED = ("auto.cnf", "binlog.*", "server.pid", "ib_buffer_pool")
 
@@ -71,6 +78,7 @@ def copy_sparse(source: str, target: str) -> None:
 async def _template(program: ServerProgram, state: StateDir, report: Report) -> Path:
     flavour = flavour_of(program)
     identity = "\n".join([str(program.path), *flavour.initialise_options(""), *flavour.initialise_scripts()])
+    identity += OPENING_SQL + CLOSING_SQL
     version = ".".join(map(str, program.version))
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     template = cache_root() / "templates" / f"{program.flavour}-{version}-{digest}"
@@ -140,7 +148,7 @@ def _script(program: ServerProgram) -> str:
     names = flavour_of(program).initialise_scripts()
     if not names:
         return ""
-    parts = ["CREATE DATABASE IF NOT EXISTS mysql;\nUSE mysql;\nSET @auth_root_socket=NULL;\n"]
+    parts = [OPENING_SQL]
     for name in names:
         files = [program.share / name.format(prefix) for prefix in ("mariadb", "mysql")]
         found = next((file for file in files if file.is_file()), None)
@@ -148,4 +156,4 @@ def _script(program: ServerProgram) -> str:
             parts.append(found.read_text(errors="surrogateescape"))
         elif "system_tables" in name:
             raise StartFailed(f"{program.share} lacks {files[0].name}: the installation is incomplete")
-    return "\n".join(parts)
+    return "\n".join([*parts, CLOSING_SQL])

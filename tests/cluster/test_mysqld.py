@@ -4,6 +4,8 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiomysql
+import pymysql
 import pytest
 
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
@@ -12,6 +14,7 @@ from lbkit.cluster.mysqld import Mysqld, PortTaken, free_port, is_free
 from lbkit.cluster.report import LineReport
 from lbkit.cluster.statedir import StateDir
 from lbkit.errors import QueryFailed, StartFailed
+from tests.support.databases import LivePair
 
 ACCOUNTS = Accounts("root-pw", "admin-pw", "repl-pw", "app-pw")
 
@@ -57,6 +60,13 @@ async def test_a_life(prepared: Mysqld, state: StateDir) -> None:
     async with prepared.administration() as admin:
         assert await admin.run("SELECT * FROM app.kept") == []
         assert await admin.run("SELECT @@global.read_only AS closed") == [{"closed": 1}]
+
+
+@pytest.mark.parametrize("user", ["root", "", "lbkit", "lbkit_admin"])
+async def test_nobody_gets_in_without_a_password(pair: LivePair, user: str) -> None:
+    for server in pair.cluster.servers:
+        with pytest.raises(pymysql.MySQLError, match="Access denied"):
+            await aiomysql.connect(host="127.0.0.1", port=server.port, user=user, password="")
 
 
 async def test_a_taken_port(prepared: Mysqld) -> None:
