@@ -18,6 +18,8 @@ import h11
 
 from lbkit.errors import BadResponse, ClientError
 from lbkit.http.heads import (
+    REQUEST_LINE,
+    STATUS_LINE,
     HeadBuffer,
     check_request_fields,
     check_request_head,
@@ -55,7 +57,7 @@ class ServerEngine:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._held = HeadBuffer(self.limits.head_size)
+        self._held = HeadBuffer(self.limits.head_size, REQUEST_LINE)
         self._h11 = _connection(h11.SERVER, self.limits)
         self._eof = False
         self._in_body = False
@@ -233,7 +235,7 @@ class ClientEngine:
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._h11 = _connection(h11.CLIENT, self.limits)
-        self._held = HeadBuffer(self.limits.head_size)
+        self._held = HeadBuffer(self.limits.head_size, STATUS_LINE)
         self._has_head = False
         self._eof = False
         self.response_ended = False

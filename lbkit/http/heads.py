@@ -16,6 +16,8 @@ from lbkit.http.messages import Headers, get, get_all, tokens
 from lbkit.http.targets import Target, is_authority
 
 __all__ = [
+    "REQUEST_LINE",
+    "STATUS_LINE",
     "HeadBuffer",
     "check_request_fields",
     "check_request_head",
@@ -28,6 +30,8 @@ _FIELDS = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*\r\n"
 _REQUEST_HEAD = re.compile(_TOKEN + rb" [!-~]+ HTTP/1\.[01]\r\n" + _FIELDS)
 _RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\xff]*)?\r\n" + _FIELDS)
 _OTHER_VERSION = re.compile(_TOKEN + rb" [!-~]+ HTTP/(?!1\.[01]\r)[0-9]\.[0-9]\r\n")
+REQUEST_LINE = re.compile(_TOKEN + rb" [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
+STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ")
 _FIRST_BYTE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -35,12 +39,17 @@ _BARE_LF = re.compile(rb"(?<!\r)\n")
 class HeadBuffer:
     """Holds bytes back until a whole head is there, so that heads are judged as a whole."""
 
-    __slots__ = ("_data", "_limit", "_scanned")
+    __slots__ = ("_data", "_limit", "_scanned", "_start")
 
-    def __init__(self, limit: int) -> None:
-        """*limit*: bytes that a head may have, with its empty line."""
+    def __init__(self, limit: int, start: re.Pattern[bytes]) -> None:
+        """*limit*: bytes that a head may have, with its empty line. *start*: what its first line matches.
+
+        The first line is looked at before the rest has come, so that whoever speaks another protocol
+        hears at once, and not after a timeout.
+        """
         self._data = bytearray()
         self._limit = limit
+        self._start = start
         self._scanned = 0
 
     def __len__(self) -> int:
@@ -66,6 +75,8 @@ class HeadBuffer:
         if stop > self._limit:
             raise OverflowError(f"head larger than {self._limit} bytes")
         if end < 0:
+            if b"\r\n" in self._data and not self._start.match(self._data):
+                raise ValueError("not a message head")
             self._scanned = stop
             return None
         return self._cut(stop)

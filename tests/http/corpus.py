@@ -47,6 +47,8 @@ REQUESTS: dict[str, tuple[bytes, int]] = {
     "version 1.2": (b"GET / HTTP/1.2\r\n" + H + b"\r\n", 505),
     "http/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     "TLS hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400),
+    "http/0.9": (b"GET /\r\n", 400),
+    "another protocol": (b"EHLO mail.example\r\n", 400),
     "connect": (b"CONNECT a.example:443 HTTP/1.1\r\n" + H + b"\r\n", 501),
     # ---- line ends and field syntax ----
     "bare LF": (b"GET / HTTP/1.1\nHost: a.example\n\n", 400),

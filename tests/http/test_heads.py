@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from lbkit.errors import BadResponse, ClientError
 from lbkit.http.heads import (
+    REQUEST_LINE,
     HeadBuffer,
     check_request_fields,
     check_request_head,
@@ -18,7 +19,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 
 
 def test_a_head_comes_out_whole_and_the_rest_stays() -> None:
-    buffer = HeadBuffer(100)
+    buffer = HeadBuffer(100, REQUEST_LINE)
     buffer.feed(HEAD + b"rest")
     assert buffer.take() == HEAD
     assert len(buffer) == 4
@@ -29,7 +30,7 @@ def test_a_head_comes_out_whole_and_the_rest_stays() -> None:
 @given(st.lists(st.integers(1, 5)))
 def test_pieces_make_no_difference(sizes: list[int]) -> None:
     data = b"\r\n" + HEAD + HEAD
-    buffer = HeadBuffer(100)
+    buffer = HeadBuffer(100, REQUEST_LINE)
     taken = []
     while data:
         size = sizes.pop() if sizes else 1
@@ -44,7 +45,7 @@ def test_pieces_make_no_difference(sizes: list[int]) -> None:
 
 def test_the_limit_counts_the_whole_head() -> None:
     for limit, fits in ((len(HEAD), True), (len(HEAD) - 1, False)):
-        buffer = HeadBuffer(limit)
+        buffer = HeadBuffer(limit, REQUEST_LINE)
         buffer.feed(HEAD)
         if fits:
             assert buffer.take() == HEAD
@@ -53,16 +54,18 @@ def test_the_limit_counts_the_whole_head() -> None:
                 buffer.take()
 
 
-@pytest.mark.parametrize("data", [b"\0", b" GET", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nA: b\n"])
+@pytest.mark.parametrize(
+    "data", [b"\0", b" GET", b"GET / HTTP/1.1\n", b"GET / HTTP/1.1\r\nA: b\n", b"GET /\r\n", b"EHLO mail\r\n"]
+)
 def test_what_cannot_become_a_head_is_refused_early(data: bytes) -> None:
-    buffer = HeadBuffer(100)
+    buffer = HeadBuffer(100, REQUEST_LINE)
     buffer.feed(data)
     with pytest.raises(ValueError):
         buffer.take()
 
 
 def test_a_line_feed_right_after_a_scanned_carriage_return_is_fine() -> None:
-    buffer = HeadBuffer(100)
+    buffer = HeadBuffer(100, REQUEST_LINE)
     for byte in HEAD[:-1]:
         buffer.feed(bytes([byte]))
         assert buffer.take() is None
