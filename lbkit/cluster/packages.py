@@ -240,7 +240,11 @@ def _download_all(wanted: Wanted, apt: PrivateApt, report: Report) -> list[Path]
         f"{unpacked / MEGA:.0f} MB on disk"
     )
     _require_space(apt.folder, size + unpacked)
-    apt.download(names, lambda done: report.progress(f"{wanted.name}: downloading", done, size))
+    label = f"{wanted.name}: downloading"
+    try:
+        apt.download(names, lambda done: report.progress(label, done, size))
+    finally:
+        report.end(label)
     return sorted(apt.archives.glob("*.deb"))
 
 

@@ -261,7 +261,8 @@ class DatabaseCluster:
                     await asyncio.sleep(POLL)
         except TimeoutError:
             reason = channel.error if channel and channel.error else "its primary does not answer"
-            raise StartFailed(f"{node.name} does not replicate: {reason}") from None
+            cure = f"remove {node.folder} to make it anew from its primary"
+            raise StartFailed(f"{node.name} does not replicate: {reason}; {cure}") from None
 
     async def _watch(self, node: Mysqld) -> None:
         """Notice that a server ended, and under supervision start it again for as long as it takes."""

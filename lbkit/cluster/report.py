@@ -25,7 +25,10 @@ class Report(Protocol):
         """One finished line."""
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """*done* of *total* bytes; called often, and once at the end with done >= total."""
+        """*done* of *total* bytes; called often."""
+
+    def end(self, label: str) -> None:
+        """The work called *label* is over, done or not."""
 
 
 class Silent:
@@ -35,6 +38,9 @@ class Silent:
         """Ignored."""
 
     def progress(self, label: str, done: int, total: int) -> None:
+        """Ignored."""
+
+    def end(self, label: str) -> None:
         """Ignored."""
 
 
@@ -53,6 +59,9 @@ class LineReport:
             self._next[label] = percent - percent % PERCENT_STEP + PERCENT_STEP
             self.say(f"{label}: {percent} % of {total / 1e6:.0f} MB")
 
+    def end(self, label: str) -> None:
+        self._next.pop(label, None)
+
 
 class RichReport(LineReport):
     """Whole lines, and a bar while something is downloaded."""
@@ -64,9 +73,10 @@ class RichReport(LineReport):
     def progress(self, label: str, done: int, total: int) -> None:
         bar, task = self._bars.get(label) or self._open(label, total)
         bar.update(task, completed=min(done, total))
-        if done >= total:
-            bar.stop()
-            self._bars.pop(label, None)
+
+    def end(self, label: str) -> None:
+        if label in self._bars:
+            self._bars.pop(label)[0].stop()
 
     def _open(self, label: str, total: int) -> tuple[Progress, TaskID]:
         bar = Progress(

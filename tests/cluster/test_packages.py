@@ -33,6 +33,9 @@ class Told:
     def progress(self, label: str, done: int, total: int) -> None:
         self.steps.append((done, total))
 
+    def end(self, label: str) -> None:
+        self.ended = label
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -73,6 +76,7 @@ def test_a_program_is_fetched_once_by_one_process_at_a_time(cache: Path) -> None
     assert any("MB to download" in line and "MB on disk" in line for line in told.lines)
     done, total = told.steps[-1]
     assert done >= total > 0
+    assert told.ended == "wrk: downloading"
     lines = len(told.lines)
     assert fetch_tool("wrk", told) == wrk
     assert len(told.lines) == lines

@@ -16,6 +16,14 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_second_attempt_begins_again(capsys: pytest.CaptureFixture[str]) -> None:
+    report = LineReport()
+    for _ in range(2):
+        report.progress("download", 5, 10)
+        report.end("download")
+    assert len(capsys.readouterr().err.splitlines()) == 2
+
+
 def test_nothing_to_download_is_done(capsys: pytest.CaptureFixture[str]) -> None:
     LineReport().progress("download", 0, 0)
     assert "100 %" in capsys.readouterr().err
@@ -24,6 +32,7 @@ def test_nothing_to_download_is_done(capsys: pytest.CaptureFixture[str]) -> None
 def test_silence(capsys: pytest.CaptureFixture[str]) -> None:
     Silent().say("x")
     Silent().progress("x", 1, 2)
+    Silent().end("x")
     assert capsys.readouterr() == ("", "")
 
 
@@ -31,7 +40,9 @@ def test_a_bar_ends_with_its_work() -> None:
     report = RichReport()
     report.progress("download", 1, 10)
     assert report._bars
-    report.progress("download", 10, 10)
+    report.progress("download", 5, 10)
+    report.end("download")
+    report.end("download")
     assert not report._bars
 
 

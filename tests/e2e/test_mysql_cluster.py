@@ -22,7 +22,7 @@ from lbkit.mysql import Router
 
 # Prints one JSON line when all is up, then waits for SIGTERM.
 OWNER = """
-import asyncio, json, signal, sys
+import asyncio, json, signal, sys, uvloop
 from lbkit.cluster.pair import DatabaseCluster
 from lbkit.errors import StartFailed
 from lbkit.mysql import Router
@@ -39,7 +39,7 @@ async def main(folder, flavour):
         await stop.wait()
 
 try:
-    asyncio.run(main(*sys.argv[1:]))
+    uvloop.run(main(*sys.argv[1:]))
 except StartFailed as error:
     sys.exit(str(error))
 """
