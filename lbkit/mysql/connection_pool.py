@@ -86,6 +86,7 @@ class ConnectionPool(Generic[C]):
         self._connect = connect
         self._interrupted = interrupted
         self._idle: list[C] = []
+        self._used: set[C] = set()
         self._slots = 0
         # A waiter's future gets a connection, or None for "the slot is yours, connect".
         self._waiters: deque[asyncio.Future[C | None]] = deque()
@@ -111,6 +112,7 @@ class ConnectionPool(Generic[C]):
         while True:
             connection = self._take_idle() or await self._new_or_awaited()
             if await self._is_alive(connection):
+                self._used.add(connection)
                 return connection
             self._discard(connection)
 
@@ -119,6 +121,7 @@ class ConnectionPool(Generic[C]):
 
         An open transaction is rolled back and a changed session reset before anybody else gets it.
         """
+        self._used.discard(connection)
         connection.last_used = self._now()
         if self._closed or connection.closed:
             self._discard(connection)
@@ -135,6 +138,17 @@ class ConnectionPool(Generic[C]):
             if unused or self._expired(connection, now):
                 self._idle.remove(connection)
                 self._discard(connection)
+
+    def abandon(self) -> None:
+        """Drop every connection, those in use too: their users get an error instead of waiting for ever.
+
+        For a server that fell silent; who is hung in a statement on it would notice only by TCP's
+        own timeouts, after many minutes.
+        """
+        for connection in self._used:
+            connection.drop()
+        while self._idle:
+            self._discard(self._idle.pop())
 
     async def close(self) -> None:
         """Close all idle connections, and each of the others when it is released; waiters get an error."""

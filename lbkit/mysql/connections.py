@@ -191,3 +191,8 @@ class Connections:
     def _changed(self, changes: list[Change]) -> None:
         for change in changes:
             log.info("%s %s", change.name, change.text)
+        for member in self.topology.members:
+            # Reads that hang on a dead replica are lost, and so read again elsewhere. On a primary the
+            # same would make writes of unknown outcome, which a late answer is better than.
+            if not member.up and member.writable is False:
+                self._pools[member.name].abandon()

@@ -84,6 +84,12 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
             await self.next_result()
         return first
 
+    def abort(self) -> None:
+        """Close without waiting for what is still to be sent."""
+        if self._writer:
+            self._writer.transport.abort()
+        self.close()
+
     @property
     def has_ended(self) -> bool:
         """Closed, or the server said something unasked: its goodbye, with or without an error packet."""
@@ -163,8 +169,8 @@ class Connection:
         await self._guard(self._protocol.probe(), ConnectionLost)
 
     def drop(self) -> None:
-        """Close without a word; the server rolls back."""
-        self._protocol.close()
+        """Close at once and without a word; the server rolls back, and who waits gets *lost*."""
+        self._protocol.abort()
 
     async def close(self) -> None:
         """Say goodbye, for at most a second, and close."""

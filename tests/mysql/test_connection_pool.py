@@ -328,6 +328,19 @@ async def test_prune_closes_what_is_dead_old_or_unused(make: MakePool) -> None:
     pool.release(good)
 
 
+async def test_a_silent_servers_connections_are_dropped_in_use_or_not(make: MakePool) -> None:
+    pool = make(size=2)
+    used, idle = await pool.acquire(), await pool.acquire()
+    pool.release(idle)
+    pool.abandon()
+    await settle()
+    assert used.closed
+    assert idle.closed
+    assert pool.counts == {"open": 1, "idle": 0, "waiting": 0, "limit": 2}
+    pool.release(used)
+    assert pool.counts["open"] == 0
+
+
 async def test_an_interrupted_statement_is_reported_once(make: MakePool) -> None:
     told: list[int] = []
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
@@ -193,6 +195,23 @@ async def test_reads_go_on_when_a_replica_is_killed(pair: LivePair, router: Rout
     over.set()
     await asyncio.gather(*readers)
     assert failures == []
+
+
+async def test_reads_that_hang_on_a_stopped_replica_are_read_elsewhere(pair: LivePair) -> None:
+    options = RouterOptions(monitor_interval=0.1, monitor_timeout=0.3)
+    async with Router(pair.dsns, options) as router:
+        await asyncio.gather(*(router.fetch_all("SELECT 1") for _ in range(4)))
+        os.kill(pair.replica.pid, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):
+                rows = await asyncio.gather(*(router.fetch_all("SELECT 1 AS x") for _ in range(8)))
+            assert {row.server for row in rows} == {"mysql1"}
+            assert all(row == [{"x": 1}] for row in rows)
+            assert await router.catch_up(0.1)  # nobody else is available
+        finally:
+            os.kill(pair.replica.pid, signal.SIGCONT)
+        await until(lambda: router.status()["servers"][1]["state"] == "up")
+        assert (await router.fetch_all("SELECT 1")).server == pair.replica.name
 
 
 async def test_a_killed_primary_comes_back_and_takes_writes(
