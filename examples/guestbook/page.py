@@ -40,9 +40,7 @@ def render(entries: Sequence[Entry], path: Sequence[tuple[str, str]], *, databas
         for entry in entries
     )
     return _PAGE.format(
-        path="".join(
-            f'<li title="{escape(kind)}">{escape(kind)} <b>{escape(name)}</b></li>' for kind, name in path
-        ),
+        path="".join(f"<li><small>{escape(kind)}</small> <b>{escape(name)}</b></li>" for kind, name in path),
         note="" if database else _NO_DATABASE,
         entries="\n".join(shown),
     ).encode()
