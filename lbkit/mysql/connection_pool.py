@@ -15,34 +15,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from lbkit.errors import ConnectFailed, LbkitError
+from lbkit.mysql.options import PoolLimits
 
-__all__ = ["ConnectionPool", "PoolLimits", "PooledConnection"]
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """Limits of one server's connections; times in seconds.
-
-    The defaults follow those of HikariCP and SQLAlchemy where these agree (ten connections, half an
-    hour of life), and are below MySQL's `wait_timeout` of eight hours.
-    """
-
-    size: int = 10
-    """Most connections open at once."""
-    wait: float = 5.0
-    """Longest wait for a connection when all are in use."""
-    max_age: float = 1800.0
-    """A connection this old is not used again."""
-    idle: float = 60.0
-    """A connection not used for this long is closed."""
-    ping_after: float = 5.0
-    """A connection not used for this long is asked whether it is alive before it is handed out."""
-    reset: float = 2.0
-    """Longest time for a ping, or for a rollback and reset on release; the connection is dropped after it."""
+__all__ = ["ConnectionPool", "PooledConnection"]
 
 
 class PooledConnection(Protocol):

@@ -1,12 +1,32 @@
-"""`RouterOptions`: everything about a router that can be set."""
+"""`RouterOptions` and `PoolLimits`: everything about a router that can be set."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from lbkit.mysql.connection_pool import PoolLimits
+__all__ = ["PoolLimits", "RouterOptions"]
 
-__all__ = ["RouterOptions"]
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Limits of one server's connections; times in seconds.
+
+    The defaults follow those of HikariCP and SQLAlchemy where these agree (ten connections, half an
+    hour of life), and are below MySQL's `wait_timeout` of eight hours.
+    """
+
+    size: int = 10
+    """Most connections open at once."""
+    wait: float = 5.0
+    """Longest wait for a connection when all are in use."""
+    max_age: float = 1800.0
+    """A connection this old is not used again."""
+    idle: float = 60.0
+    """A connection not used for this long is closed."""
+    ping_after: float = 5.0
+    """A connection not used for this long is asked whether it is alive before it is handed out."""
+    reset: float = 2.0
+    """Longest time for a ping, or for a rollback and reset on release; the connection is dropped after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 
 from lbkit.errors import ConnectFailed, ConnectionLost
-from lbkit.mysql.connection_pool import ConnectionPool, PoolLimits
+from lbkit.mysql.connection_pool import ConnectionPool
+from lbkit.mysql.options import PoolLimits
 
 
 class FakeConnection:

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbkit.mysql.connection_pool import PoolLimits
-from lbkit.mysql.options import RouterOptions
+from lbkit.mysql.options import PoolLimits, RouterOptions
 
 
 def test_the_defaults_are_valid() -> None:
