@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
@@ -69,6 +70,8 @@ class Load:
         self._connections = connections
         self._seconds = seconds
         self.close = close
+        self.patience = 5.0
+        """Seconds that the last answers may take after the end."""
         end = "Connection: close\r\n" if close else ""
         self.request = f"GET {path} HTTP/1.1\r\nHost: {address}\r\n{end}\r\n".encode()
         self.result = LoadResult()
@@ -86,9 +89,9 @@ class Load:
         except TimeoutError:
             self.stopped.set()
         self.result.seconds = loop.time() - self._started
-        _, late = await asyncio.wait(workers, timeout=5)
+        _, late = await asyncio.wait(workers, timeout=self.patience)
         for worker in late:
-            self.failed("no answer within 5 s of the end")
+            self.failed(f"no answer within {self.patience:g} s of the end")
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         return self.result
@@ -131,7 +134,8 @@ class _Connection(asyncio.Protocol):
         self._load = load
         self.done: asyncio.Future[None] = loop.create_future()
         """Done when the connection is closed."""
-        self._now: Callable[[], float] = loop.time
+        # Not the loop's clock: uvloop's has whole milliseconds.
+        self._now: Callable[[], float] = time.perf_counter
         self._buffer = b""
         self._missing = -1
         """Bytes of the body still to come; -1 while the head is."""
@@ -189,7 +193,8 @@ class _Connection(asyncio.Protocol):
             self._send()
 
     def abort(self) -> None:
-        """Close at once."""
+        """Close at once; what was waited for is no failure of the server's."""
+        self._waiting = False
         self._transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:

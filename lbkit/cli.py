@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -222,9 +223,21 @@ def _on_signals(*numbers: signal.Signals) -> asyncio.Event:
 
 
 def _run_loop(main: Coroutine[Any, Any, None]) -> None:
+    # Not at the top: `lbkit --help` and `lbkit check` need no event loop.
     import uvloop
 
+    _raise_descriptor_limit()
     uvloop.run(main)
+
+
+def _raise_descriptor_limit() -> None:
+    """As many descriptors as this process may have: a session in tcp mode takes two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Not over a million: some systems say "unlimited" there and then refuse it.
+    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
+    if soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 @cli.command()
