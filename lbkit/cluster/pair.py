@@ -26,7 +26,7 @@ from lbkit.cluster.report import Report, Silent
 from lbkit.cluster.statedir import StateDir
 from lbkit.errors import LbkitError, ServerError, StartFailed
 
-__all__ = ["DatabaseCluster", "RunningServer"]
+__all__ = ["DatabaseCluster", "RunningServer", "find_server_for"]
 
 REPLICATION_TIMEOUT = 30.0  # seconds for a replica to connect to its primary
 POLL = 0.05
@@ -54,13 +54,13 @@ class RunningServer:
 
 
 class DatabaseCluster:
-    """A primary and *replicas* replicas in *directory*, on *program* or whatever `find_server` gives.
+    """A primary and *replicas* replicas in *directory*, on *program* or whatever `find_server_for` gives.
 
     Ports: those given (primary first), else those of the last run where still free, else free ones.
     With *supervise* a server that dies is started again, after 0.5 to 30 seconds; without it `wait`
     raises. What happens is told to *report*.
 
-    A command line calls `find_server` itself before it starts its event loop: a download can then be
+    A command line calls `find_server_for` itself before it starts its event loop: a download can then be
     interrupted at once.
     """
 
@@ -193,13 +193,10 @@ class DatabaseCluster:
         return {name: await node.channel() for name, node in self._nodes.items()}
 
     async def _identify(self) -> None:
-        known = Identity.load(self.directory)
         wanted = self._flavour or (self._program.flavour if self._program else None)
-        if known and wanted and known.flavour != wanted:
-            raise StartFailed(f"{self.directory} holds {known.flavour} data, not {wanted}")
+        known = _remembered(self.directory, wanted)
         if self._program is None:
-            flavour = known.flavour if known else wanted
-            self._program = await asyncio.to_thread(find_server, flavour, self._report)
+            self._program = await asyncio.to_thread(find_server_for, self.directory, wanted, self._report)
         self._identity = known or Identity(self._program.flavour)
         self._identity.database = self._database
         self._identity.save(self.directory)  # before any server is made with its passwords
@@ -314,6 +311,24 @@ class DatabaseCluster:
         if error != told.get(name, ""):
             told[name] = error
             self._report.say(f"{name} does not replicate: {error}" if error else f"{name} replicates again")
+
+
+def find_server_for(
+    directory: Path, flavour: Flavour | None = None, report: Report | None = None
+) -> ServerProgram:
+    """`find_server`, but of the flavour of the data that *directory* already holds, where it holds any.
+
+    Raises StartFailed also when *flavour* is asked for and the data is the other one's.
+    """
+    known = _remembered(directory, flavour)
+    return find_server(known.flavour if known else flavour, report)
+
+
+def _remembered(directory: Path, wanted: Flavour | None) -> Identity | None:
+    known = Identity.load(directory)
+    if known and wanted and known.flavour != wanted:
+        raise StartFailed(f"{directory} holds {known.flavour} data, not {wanted}")
+    return known
 
 
 async def _all(steps: Iterable[Coroutine[Any, Any, None]]) -> None:

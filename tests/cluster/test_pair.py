@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
-from lbkit.cluster.pair import DatabaseCluster
+from lbkit.cluster.identity import Identity
+from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import LineReport
 from lbkit.cluster.statedir import StateDir, process_start
 from lbkit.errors import ServerError, StartFailed
@@ -132,6 +133,15 @@ async def test_data_of_the_other_flavour(tmp_path: Path) -> None:
     )
     with pytest.raises(StartFailed, match="holds mariadb data, not mysql"):
         await DatabaseCluster(tmp_path / "state", flavour="mysql").start()
+
+
+def test_a_directory_keeps_its_flavour(tmp_path: Path, program: ServerProgram) -> None:
+    """Also where the machine's first choice would be another one."""
+    Identity(program.flavour).save(tmp_path)
+    assert find_server_for(tmp_path, report=LineReport()).flavour == program.flavour
+    other: Flavour = "mariadb" if program.flavour == "mysql" else "mysql"
+    with pytest.raises(StartFailed, match=f"holds {program.flavour} data, not {other}"):
+        find_server_for(tmp_path, other)
 
 
 async def test_replication_errors_are_told(pair_events: tuple[DatabaseCluster, list[str]]) -> None:
