@@ -24,8 +24,7 @@ from rich.table import Table
 from lbkit import __version__
 from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
-from lbkit.cluster.database import find_server
-from lbkit.cluster.pair import DatabaseCluster
+from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
 from lbkit.config import Config, load, loads
@@ -359,7 +358,7 @@ def up(
     report = console()
     if settings.mysql:
         # Before the loop starts: a download can then be interrupted at once.
-        find_server(flavour, report)
+        find_server_for(settings.databases, flavour, report)
     _run_loop(_until_signal(_run_stack(Stack(settings, report))))
 
 
@@ -418,8 +417,8 @@ def mysql_up(directory: Path | None, replicas: int, flavour: Any) -> None:
     Ctrl-C stops them. The data stays in DIR for the next start.
     """
     report = console()
-    program = find_server(flavour, report)
     path = (directory or _default_directory("mysql")).absolute()
+    program = find_server_for(path, flavour, report)
     cluster = DatabaseCluster(path, replicas=replicas, program=program, supervise=True, report=report)
     _run_loop(_until_signal(_run_databases(cluster)))
 

@@ -55,6 +55,11 @@ class StackSettings:
     mysql: bool = True
     flavour: Flavour | None = None
 
+    @property
+    def databases(self) -> Path:
+        """The folder of the database servers."""
+        return self.directory / "mysql"
+
 
 @dataclass(frozen=True, slots=True)
 class Part:
@@ -127,7 +132,7 @@ class Stack:
     async def _start_database(self) -> None:
         settings = self.settings
         self._database = DatabaseCluster(
-            settings.directory / "mysql",
+            settings.databases,
             replicas=settings.replicas,
             flavour=settings.flavour,
             supervise=True,
