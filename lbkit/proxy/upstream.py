@@ -153,22 +153,27 @@ class UpstreamConnection(asyncio.Protocol):
             event = self._engine.next_event()
             if isinstance(event, Interim):
                 continue
+            if isinstance(event, End):
+                self._read_on()  # while kept it must see the server close, or send what nobody asked for
             if event is not None:
                 return event
             await self._more()
 
     async def _more(self) -> None:
-        self._unread = 0
         if self._error is not None:
             raise self._error
-        if self._is_paused and not self._transport.is_closing():
-            self._is_paused = False
-            self._transport.resume_reading()
+        self._read_on()
         self._reader = self._loop.create_future()
         try:
             await self._reader
         finally:
             self._reader = None
+
+    def _read_on(self) -> None:
+        self._unread = 0
+        if self._is_paused and not self._transport.is_closing():
+            self._is_paused = False
+            self._transport.resume_reading()
 
     # ---- ends ----
 

@@ -139,12 +139,16 @@ async def test_a_reset_is_no_end_of_a_body() -> None:
 # ---- kept connections ----
 
 
+LARGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+"""More than is buffered before the server has to wait, and yet it fits into one read."""
+
+
 async def kept(
-    idle: IdleConnections, now: float, server: Server = SERVER
+    idle: IdleConnections, now: float, server: Server = SERVER, response: bytes = b"HTTP/1.1 204 N\r\n\r\n"
 ) -> tuple[UpstreamConnection, socket.socket]:
     connection, theirs = await pair(server)
     get(connection)
-    await answer(theirs, b"HTTP/1.1 204 N\r\n\r\n")
+    await answer(theirs, response)
     await end_of(connection)
     idle.put(connection, now)
     return connection, theirs
@@ -167,9 +171,10 @@ async def test_the_one_used_last_is_used_first_and_old_ones_go() -> None:
 
 @on_both_loops
 @pytest.mark.parametrize("event", ["closes", "speaks"])
-async def test_a_server_that_moves_unasked_loses_its_kept_connection(event: str) -> None:
+@pytest.mark.parametrize("response", [b"HTTP/1.1 204 N\r\n\r\n", LARGE], ids=["small", "large"])
+async def test_a_server_that_moves_unasked_loses_its_kept_connection(event: str, response: bytes) -> None:
     idle = IdleConnections(2, 4.0)
-    _, theirs = await kept(idle, 0.0)
+    _, theirs = await kept(idle, 0.0, response=response)
     if event == "closes":
         theirs.close()
     else:
