@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -84,9 +84,12 @@ class _Call:
         if kind == "http.response.start":
             self._start(message)
         elif kind == "http.response.body":
-            # Nobody is there to read it then, and that is no fault of the application.
-            with contextlib.suppress(ClientError):
+            try:
                 await self._body(message.get("body", b""), bool(message.get("more_body", False)))
+            except ClientError:
+                # Nobody is there to read it, and that is no fault of the application. But one that waits
+                # for nothing but `send` would now hold up every other client, and never learn of it.
+                await asyncio.sleep(0)
         elif kind != "http.response.trailers":
             raise ValueError(f'unexpected ASGI message "{kind}"')
 

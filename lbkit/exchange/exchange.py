@@ -131,6 +131,8 @@ class Exchange:
         if data:
             self._wire.send_body(data)
             await self._wire.drain()
+            if self.request.method == "HEAD":
+                await asyncio.sleep(0)  # no slow client ever stops a writer whose data goes nowhere
 
     async def end(self) -> None:
         """The response is complete; raises ValueError when it is less than Content-Length said."""

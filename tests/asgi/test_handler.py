@@ -178,6 +178,34 @@ async def test_sending_to_a_client_that_is_gone_is_ignored() -> None:
 
 
 @on_both_loops
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_an_app_that_only_sends_holds_nobody_up_when_its_data_goes_nowhere(method: str) -> None:
+    finished = asyncio.Event()
+    stop = False
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        for _ in range(200_000):
+            await send({"type": "http.response.body", "body": b"x" * 1000, "more_body": True})
+            if stop:
+                break
+        else:
+            pytest.fail("nobody else had a turn")
+        await send({"type": "http.response.body"})
+        finished.set()
+
+    async with site(AsgiHandler(app)) as where:
+        async with where.client() as client:
+            client.send(method.encode() + b" / HTTP/1.1\r\nHost: h\r\n\r\n")
+            await client.until(b"\r\n\r\n")
+        for _ in range(50):
+            await asyncio.sleep(0.001)
+        stop = True
+        async with asyncio.timeout(5):
+            await finished.wait()
+
+
+@on_both_loops
 async def test_a_malformed_body_is_the_clients_fault_even_if_the_app_raises(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
