@@ -18,6 +18,8 @@ LOOPBACK = frozenset({"127.0.0.1", "::1", ""})
 """Neighbours that are trusted by default (as uvicorn's forwarded-allow-ips); "" is a Unix socket."""
 
 _CLAIMS = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"via"})
+# Applications that get fields as CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
+_IMITATIONS = frozenset({b"x_forwarded_for", b"x_forwarded_proto", b"x_forwarded_host"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,8 @@ def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Colle
     """*headers* with X-Forwarded-For, -Proto, -Host and Via for the next server.
 
     `Via` gets ``<version> <pseudonym>`` appended (RFC 9110 §7.6.3), which may name a whole path of
-    proxies, so it is kept also from untrusted clients; the X- fields of those are dropped.
+    proxies, so it is kept also from untrusted clients; the X- fields of those are dropped, and their
+    Forwarded (RFC 7239), which makes the same claims. Nobody's spelling with ``_`` for ``-`` passes.
     """
     known = headers if hop.ip in trusted else without(headers, {b"x-forwarded-for"})
     chain = [*get_all(known, b"x-forwarded-for"), *([hop.ip.encode("ascii")] if hop.ip else [])]
@@ -41,7 +44,7 @@ def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Colle
     if hop.ip in trusted:
         proto = get(headers, b"x-forwarded-proto") or proto
         host = get(headers, b"x-forwarded-host") or host
-    result = without(headers, _CLAIMS)
+    result = [(key, value) for key, value in headers if not _is_claim(key.lower(), hop.ip in trusted)]
     if chain:
         result.append((b"X-Forwarded-For", b", ".join(chain)))
     result.append((b"X-Forwarded-Proto", proto))
@@ -50,6 +53,13 @@ def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Colle
     via = [*get_all(headers, b"via"), f"{hop.version} {pseudonym}".encode("ascii")]
     result.append((b"Via", b", ".join(via)))
     return result
+
+
+def _is_claim(name: bytes, trusted: bool) -> bool:
+    """Whether the field called *name* (lower case) is replaced or dropped."""
+    if name in _CLAIMS or (name == b"forwarded" and not trusted):
+        return True
+    return b"_" in name and name.replace(b"-", b"_") in _IMITATIONS
 
 
 def client_of(headers: Headers, hop: Hop, trusted: Collection[str]) -> str | None:

@@ -43,6 +43,20 @@ def test_a_strangers_claims_are_replaced() -> None:
     assert get(headers, b"x-forwarded-host") == b"h"
 
 
+@pytest.mark.parametrize("name", [b"X_Forwarded_For", b"x-forwarded_proto", b"X_FORWARDED-HOST"])
+@pytest.mark.parametrize("hop", [NEAR, FAR])
+def test_a_claim_in_disguise_is_dropped(name: bytes, hop: Hop) -> None:
+    headers = forwarded_headers([(b"Host", b"h"), (name, b"lie"), (b"my_field", b"1")], hop, "web", LOOPBACK)
+    assert get(headers, name.lower()) is None
+    assert get(headers, b"my_field") == b"1"
+
+
+@pytest.mark.parametrize(("hop", "value"), [(NEAR, b"for=192.0.2.9"), (FAR, None)])
+def test_forwarded_passes_only_from_a_trusted_neighbour(hop: Hop, value: bytes | None) -> None:
+    headers = forwarded_headers([(b"Forwarded", b"for=192.0.2.9")], hop, "web", LOOPBACK)
+    assert get(headers, b"forwarded") == value
+
+
 def test_a_unix_socket_has_no_address_to_add() -> None:
     headers = forwarded_headers([], Hop("", "http"), "web", LOOPBACK)
     assert get(headers, b"x-forwarded-for") is None and get(headers, b"x-forwarded-host") is None
