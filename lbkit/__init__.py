@@ -1,3 +1,25 @@
-"""lbkit: load balancer, web server, ASGI server and MySQL cluster in one package."""
+"""lbkit: load balancer, web server, ASGI server and MySQL cluster in one package.
+
+The names here are the pure core: servers, pools and the algorithms that pick among them. What does I/O is
+imported from where it lives: `lbkit.runtime` (a whole configuration), `lbkit.asgi`, `lbkit.static`,
+`lbkit.mysql`, `lbkit.cluster`.
+"""
+
+from __future__ import annotations
+
+from lbkit.errors import LbkitError, NoServerAvailable
+from lbkit.pool import HealthRules, Pool, make_balancer
+from lbkit.server import Address, Server
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Address",
+    "HealthRules",
+    "LbkitError",
+    "NoServerAvailable",
+    "Pool",
+    "Server",
+    "__version__",
+    "make_balancer",
+]

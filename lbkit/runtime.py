@@ -13,6 +13,7 @@ import logging
 import random
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from types import TracebackType
 from typing import Any
 
 from lbkit import __version__
@@ -81,7 +82,10 @@ class _Plan:
 
 
 class Runtime:
-    """What one configuration runs: ``await start()``, `reload`, ``await drain()``, ``await close()``."""
+    """What one configuration runs.
+
+    ``async with Runtime(config)`` starts and closes it; meanwhile `reload`, and before the end `drain`.
+    """
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -93,6 +97,15 @@ class Runtime:
         self._endings: set[asyncio.Task[None]] = set()
         self.reloads = 0
         self.failed_reloads = 0
+
+    async def __aenter__(self) -> Runtime:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
 
     @property
     def drain_timeout(self) -> float:

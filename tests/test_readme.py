@@ -1,0 +1,56 @@
+"""What the README says is true: its code runs, its configuration is valid, its commands and files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lbkit.cli import cli
+from lbkit.config import loads
+from lbkit.runtime import catalog
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_runs(code: str) -> None:
+    exec(compile(code, "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_toml_is_valid(text: str) -> None:
+    assert loads(text, catalog()).pools
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
+def test_commands_exist(line: str) -> None:
+    program, command, *_ = shlex.split(line, comments=True)
+    if program == "make":
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    else:
+        assert program == "lbkit"
+        assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0
+
+
+def test_files_and_pictures_exist() -> None:
+    named = re.findall(r'\]\((docs/[^)]+)\)|src="(docs/[^"]+)"', README)
+    assert len(named) == 2
+    for path in (one or other for one, other in named):
+        assert (ROOT / path).is_file()
+
+
+def test_the_codemap_names_every_part() -> None:
+    parts = {path.name for path in (ROOT / "lbkit").iterdir() if not path.name.startswith(("_", "py.typed"))}
+    table = set(re.findall(r"`([a-z]+)(?:/|\.py)`", README))
+    assert {part.removesuffix(".py") for part in parts} <= table
