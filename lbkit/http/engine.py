@@ -34,8 +34,6 @@ __all__ = ["ClientEngine", "ClientEvent", "Limits", "ServerEngine", "ServerEvent
 ServerEvent: TypeAlias = Request | Body | End
 ClientEvent: TypeAlias = Interim | Response | Body | End
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -61,6 +59,9 @@ class ServerEngine:
         self._h11 = _connection(h11.SERVER, self.limits)
         self._eof = False
         self._in_body = False
+        self._is_chunked = False
+        self._fed = b""
+        """The end of what h11 has got of a chunked body."""
         self._request: Request | None = None
         self._is_head = False
         self._has_no_body = False
@@ -100,9 +101,14 @@ class ServerEngine:
         if not data:
             self._eof = True
         if self._in_body:
-            self._h11.receive_data(data)
+            self._feed(data)
         else:
             self._held.feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        if self._is_chunked:
+            self._fed += data
+        self._h11.receive_data(data)
 
     def next_event(self) -> ServerEvent | None:
         """The next event; None: more bytes, or the end of the present exchange, are needed first.
@@ -122,6 +128,7 @@ class ServerEngine:
             return End(event.headers.raw_items())
         if self._eof:
             raise ClientError("the client left in the middle of a request", 0)
+        self._fed = self._fed[-3:]
         return None
 
     def _next_head(self) -> Request | None:
@@ -140,8 +147,9 @@ class ServerEngine:
         event = self._h11_event()
         assert isinstance(event, h11.Request), "h11 refuses or takes a head that is complete"
         self._request = self._checked(event)
-        self._in_body = True
-        self._hand_over()
+        if self._request.has_body:
+            self._in_body = True
+            self._hand_over()
         return self._request
 
     def _checked(self, event: h11.Request) -> Request:
@@ -154,17 +162,22 @@ class ServerEngine:
         check_request_fields(headers, target, version)
         if target.authority:
             headers = [(b"Host", target.authority), *without(headers, {b"host"})]
-        has_body = any(get(headers, name) is not None for name in _FRAMING)
+        self._is_chunked = get(headers, b"transfer-encoding") is not None
+        has_body = self._is_chunked or get(headers, b"content-length") is not None
         return Request(method, target, headers, version, has_body)
 
     def _hand_over(self) -> None:
         if len(self._held):
-            self._h11.receive_data(self._held.take_all())
+            self._feed(self._held.take_all())
         if self._eof:
             self._h11.receive_data(b"")
 
     def _take_back(self) -> None:
         rest, _ = self._h11.trailing_data
+        # h11 takes a bare LF for the empty line after trailers: see `heads` why that must not pass.
+        if self._is_chunked and not self._fed.endswith(b"\r\n\r\n", 0, len(self._fed) - len(rest)):
+            raise ClientError("malformed end of a chunked body")
+        self._fed = b""
         self._held.feed(rest)
         self._in_body = False
         self.request_ended = True

@@ -112,6 +112,18 @@ REQUESTS: dict[str, tuple[bytes, int]] = {
         b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 30 + b"\r\n",
         400,
     ),
+    "chunked, ends with bare LF": (
+        b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\n",
+        400,
+    ),
+    "trailers end with bare LF": (
+        b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\n",
+        400,
+    ),
+    "trailer ends with bare LF": (
+        b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n0\r\nA: b\n\r\n",
+        400,
+    ),
     "unknown expectation": (b"GET / HTTP/1.1\r\n" + H + b"Expect: the-best\r\n\r\n", 417),
     # ---- size ----
     "101 fields": (b"GET / HTTP/1.1\r\n" + H + b"A: b\r\n" * 100 + b"\r\n", 431),
