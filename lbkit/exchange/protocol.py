@@ -107,11 +107,15 @@ class HttpProtocol(asyncio.Protocol):
         self._http.counters.bytes_in += len(data)
         if self._is_lingering or self._is_broken:
             return
-        # A head counts from its first byte, and what is skipped from the end of the response.
-        if self._exchange is not None or (self._engine.awaits_head and not self._engine.buffered):
+        # What is skipped counts from the end of the response, and a head from its first byte; empty
+        # lines before it are no such byte, or they would keep a connection for ever.
+        if self._exchange is not None:
             self._since = self._http.now()
+        was_idle = self._engine.awaits_head and not self._engine.buffered
         self._engine.receive(data)
         self._advance()
+        if was_idle and self._engine.awaits_head and self._engine.buffered:
+            self._since = self._http.now()
 
     def eof_received(self) -> bool:
         if self._exchange is None:
@@ -234,8 +238,10 @@ class HttpProtocol(asyncio.Protocol):
         self._since = self._http.now()
         if self._engine.request_ended:
             self._next_or_close()
-        elif not self._engine.may_continue or self._skipped > self._http.settings.unread_body:
-            self._linger()
+        else:
+            is_too_much = self._skipped > self._http.settings.unread_body
+            if self._is_broken or is_too_much or not self._engine.may_continue:
+                self._linger()
         self._regulate_reading()
 
     def _next_or_close(self) -> None:

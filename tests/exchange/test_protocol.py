@@ -345,6 +345,41 @@ async def test_a_body_that_stops_gets_408() -> None:
 
 
 @on_both_loops
+async def test_a_body_that_stops_after_the_response_began_ends_the_connection() -> None:
+    clock = Clock()
+    waiting = asyncio.Event()
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.start(200, [(b"Content-Length", b"2")])
+        await exchange.write(b"ok")
+        waiting.set()
+        with pytest.raises(ClientError):
+            await exchange.read()
+        await exchange.end()
+
+    async with site(handler, clock=clock) as where, where.client() as client:
+        client.send(POST + b"Content-Length: 10\r\n\r\n")
+        await until(waiting)
+        clock.now += 61
+        where.http.tick(clock.now)
+        assert (await closes(client)).endswith(b"\r\n\r\nok")
+
+
+@on_both_loops
+async def test_empty_lines_are_no_way_to_stay() -> None:
+    clock = Clock()
+    async with site(empty, clock=clock) as where, where.client() as client:
+        for _ in range(3):
+            client.send(b"\r\n")
+            await served(where, 2)
+            where.http.counters.bytes_in = 0
+            where.http.tick(clock.now)
+            clock.now += 4
+        where.http.tick(clock.now)
+        assert await closes(client) == b""
+
+
+@on_both_loops
 async def test_a_slow_handler_is_no_slow_client() -> None:
     clock = Clock()
     go_on = asyncio.Event()
