@@ -188,8 +188,15 @@ async def _serve(config: Config, read_again: Callable[[], Config] | None) -> Non
     stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
     await runtime.start()
     loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
     if read_again is not None:
-        loop.add_signal_handler(signal.SIGHUP, lambda: _reload(runtime, read_again))
+
+        def reload() -> None:
+            task = loop.create_task(_reload(runtime, read_again))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+
+        loop.add_signal_handler(signal.SIGHUP, reload)
     await stopping.wait()
     stopping.clear()
     logger.info("stopping: %d sessions may end within %g s", runtime.open_sessions, runtime.drain_timeout)
@@ -202,9 +209,9 @@ async def _serve(config: Config, read_again: Callable[[], Config] | None) -> Non
     await runtime.close()
 
 
-def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
+async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
     try:
-        runtime.reload(read_again())
+        await runtime.reload(read_again())
     except ConfigError as error:
         runtime.failed_reloads += 1
         for problem in error.problems:

@@ -4,6 +4,9 @@ A reload is carried out in two steps. First everything that can fail is made: ne
 and new addresses are bound. Only then is anything changed, and those changes cannot fail: members of pools
 in place, what listeners lead to, and which addresses are accepted on. Sessions in progress hold the
 objects they began with and are not touched.
+
+The first step also runs the first check of every server that is new. So a listener never accepts for a pool
+of which nobody knows yet whether its servers live, at the start as little as after a reload.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from lbkit import __version__
 from lbkit.admin import AdminApp, ListenerView, View
 from lbkit.asgi import AsgiHandler
 from lbkit.balancing import ALGORITHMS, Balancer
-from lbkit.checks import CHECKS, Prober
-from lbkit.config import AdminConfig, Catalog, Config, ListenerConfig, PoolConfig
+from lbkit.checks import CHECKS, Prober, judge, report
+from lbkit.config import AdminConfig, Catalog, Config, ListenerConfig, PoolConfig, ServerConfig
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
+from lbkit.health import HealthState
 from lbkit.http.routes import Route, RouteTable
 from lbkit.pool import HealthRules, Pool, make_balancer
 from lbkit.proxy.forward import Forwarder, ForwardSettings
@@ -79,6 +83,8 @@ class _Plan:
     relays: dict[str, type[Relay]]
     files: dict[tuple[str, str], StaticFiles]
     bound: dict[str, Listener]
+    first_results: dict[str, dict[str, tuple[bool, str]]]
+    """By pool and server: what the first check of a new server said."""
 
 
 class Runtime:
@@ -95,6 +101,8 @@ class Runtime:
         self._listeners: dict[str, _RunningListener] = {}
         self._retired: set[Service] = set()
         self._endings: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        self._is_stopping = False
         self.reloads = 0
         self.failed_reloads = 0
 
@@ -127,22 +135,32 @@ class Runtime:
         return self._pools[name].pool
 
     async def start(self) -> None:
-        """Bind, start the checks, accept. Raises StartFailed or ConfigError with nothing left open."""
-        self._apply(self._config, self._prepare(self._config))
+        """Bind, check every server once, accept: after at most the longest check timeout.
+
+        Raises StartFailed or ConfigError with nothing left open.
+        """
+        async with self._changing:
+            self._apply(self._config, await self._prepare(self._config))
         for name, running in self._listeners.items():
             logger.info("%s listens on %s (%s)", name, running.listener.address, _leads_to(running.config))
 
-    def reload(self, config: Config) -> None:
-        """Change to *config* without cutting a session.
+    async def reload(self, config: Config) -> None:
+        """Change to *config* without cutting a session, after new servers were checked once.
 
-        Raises ConfigError or StartFailed, and then nothing has changed.
+        Raises ConfigError or StartFailed, and then nothing has changed. While it stops nothing changes.
         """
-        self._apply(config, self._prepare(config))
+        async with self._changing:
+            plan = await self._prepare(config)
+            if self._is_stopping:
+                _unbind(plan.bound)
+                return
+            self._apply(config, plan)
         self.reloads += 1
         logger.info("reloaded: %d listeners, %d pools", len(config.listeners), len(config.pools))
 
     async def drain(self) -> bool:
         """Stop accepting and let sessions end, at most `drain_timeout`; False when some had to be cut."""
+        self._is_stopping = True
         for running in self._listeners.values():
             running.listener.stop()
         services = self._services()
@@ -151,6 +169,7 @@ class Runtime:
 
     async def close(self) -> None:
         """Stop everything now. Nothing is open and no task runs afterwards."""
+        self._is_stopping = True
         for running in self._listeners.values():
             running.listener.stop()
         for service in self._services():
@@ -173,7 +192,7 @@ class Runtime:
 
     # ------------------------------------------------------------ step one: all that can fail
 
-    def _prepare(self, config: Config) -> _Plan:
+    async def _prepare(self, config: Config) -> _Plan:
         relays = {name: _relay(name, item) for name, item in config.listeners.items() if item.mode == "tcp"}
         files = {
             (name, route.static): StaticFiles(route.static, strip_prefix=route.path)
@@ -182,7 +201,40 @@ class Runtime:
             if route.static is not None
         }
         pools = {name: self._known_or_new(name, item) for name, item in config.pools.items()}
-        return _Plan(pools, relays, files, self._bind_new(config))
+        bound = self._bind_new(config)
+        try:
+            return _Plan(pools, relays, files, bound, await self._first_results(config))
+        except BaseException:
+            _unbind(bound)
+            raise
+
+    async def _first_results(self, config: Config) -> dict[str, dict[str, tuple[bool, str]]]:
+        """Check every new server of a checked pool once, all at the same time."""
+        new = [
+            (
+                name,
+                server.name,
+                judge(CHECKS[health.check].factory(health.options), server.address, health.timeout),
+            )
+            for name, pool in config.pools.items()
+            if (health := pool.health) is not None
+            for server in pool.servers
+            if not self._knows(name, server)
+        ]
+        results: dict[str, dict[str, tuple[bool, str]]] = {}
+        for (pool, server, _), result in zip(
+            new, await asyncio.gather(*(check for _, _, check in new)), strict=True
+        ):
+            results.setdefault(pool, {})[server] = result
+        return results
+
+    def _knows(self, pool: str, server: ServerConfig) -> bool:
+        """Whether this very server is in the running pool, and was looked at."""
+        running = self._pools.get(pool)
+        if running is None or server.name not in running.pool:
+            return False
+        same = running.pool[server.name].address == server.address
+        return same and running.pool.health(server.name).state is not HealthState.UNKNOWN
 
     def _known_or_new(self, name: str, config: PoolConfig) -> Pool:
         running = self._pools.get(name)
@@ -215,8 +267,7 @@ class Runtime:
                     listener.bind()
                     bound[name] = listener
         except BaseException:
-            for listener in bound.values():
-                listener.stop()
+            _unbind(bound)
             raise
         return bound
 
@@ -256,6 +307,9 @@ class Runtime:
             self._pools[name] = (
                 self._change_pool(running, item) if running else self._start_pool(item, plan.pools[name])
             )
+        for name, results in plan.first_results.items():
+            for server, (passed, reason) in results.items():
+                report(self._pools[name].pool, server, passed, reason)
         for running in old.values():
             self._end(running.prober)
         return list(before - {server for running in self._pools.values() for server in running.pool})
@@ -426,6 +480,11 @@ class Runtime:
             reloads=self.reloads,
             failed_reloads=self.failed_reloads,
         )
+
+
+def _unbind(listeners: Mapping[str, Listener]) -> None:
+    for listener in listeners.values():
+        listener.stop()
 
 
 def _relay(name: str, config: ListenerConfig) -> type[Relay]:

@@ -12,7 +12,7 @@ from lbkit.config import Config, loads
 from lbkit.errors import ConfigError, StartFailed
 from lbkit.runtime import Runtime, catalog
 from lbkit.server import Address
-from tests.support.backends import Backend, echo, free_address
+from tests.support.backends import Backend, echo, free_address, full_backlog
 from tests.support.loops import on_both_loops
 
 
@@ -120,7 +120,7 @@ async def test_reload_changes_pools_in_place_and_cuts_no_session() -> None:
         assert await reader.readexactly(1) == b"x"
         pool, old = runtime.pool("p"), runtime.pool("p")["a"]
 
-        runtime.reload(tcp(server("b", two)))
+        await runtime.reload(tcp(server("b", two)))
         assert runtime.pool("p") is pool
         assert runtime.addresses["main"] == address
         assert await exchange(address, b"new") == b"new"
@@ -141,7 +141,7 @@ async def test_reload_to_an_address_in_use_changes_nothing() -> None:
         before = dict(runtime.addresses)
         more = f'[listeners.other]\nlisten = "{one}"\npool = "p"\n'
         with pytest.raises(StartFailed, match="in use"):
-            runtime.reload(tcp(server("b", free_address()), more=more))
+            await runtime.reload(tcp(server("b", free_address()), more=more))
         assert runtime.addresses == before
         assert [server.name for server in runtime.pool("p")] == ["a"]
         assert await exchange(runtime.addresses["main"], b"hello") == b"hello"
@@ -153,10 +153,10 @@ async def test_reload_adds_and_removes_listeners_and_pools() -> None:
         first = runtime.addresses["main"]
         more = '[listeners.second]\nlisten = "127.0.0.1:0"\npool = "q"\n'
         added = f'\n[pools.q]\n[[pools.q.servers]]\nname = "z"\naddress = "{one}"'
-        runtime.reload(tcp(server("a", one), added, more=more))
+        await runtime.reload(tcp(server("a", one), added, more=more))
         second = runtime.addresses["second"]
         assert await exchange(second, b"two") == b"two"
-        runtime.reload(tcp(server("a", one)))
+        await runtime.reload(tcp(server("a", one)))
         assert runtime.addresses == {"main": first}
         with pytest.raises(ConnectionRefusedError):
             await exchange(second, b"")
@@ -169,10 +169,10 @@ async def test_reload_changes_the_mode_of_a_listener() -> None:
     async with Backend(echo) as one, running(tcp(server("a", one))) as runtime:
         address = runtime.addresses["main"]
         text = f'[listeners.main]\nlisten = "127.0.0.1:0"\nmode = "http"\npool = "p"\n[pools.p]\n{server("a", free_address())}'
-        runtime.reload(loads(text, catalog()))
+        await runtime.reload(loads(text, catalog()))
         assert runtime.addresses["main"] == address
         assert (await get(address))[0] == b"HTTP/1.1 502 Bad Gateway"
-        runtime.reload(tcp(server("a", one)))
+        await runtime.reload(tcp(server("a", one)))
         assert await exchange(address, b"hello") == b"hello"
 
 
@@ -182,14 +182,14 @@ async def test_reload_changes_algorithm_and_checks() -> None:
         servers = server("a", one), server("b", two)
         async with running(tcp(*servers)) as runtime:
             pool = runtime.pool("p")
-            runtime.reload(
+            await runtime.reload(
                 tcp(*servers, pool='algorithm = "active_passive"\n[pools.p.health]\ncheck = "tcp"')
             )
             assert {pool.pick(0).name for _ in range(4)} == {"a"}
             async with asyncio.timeout(5):
                 while not pool["a"].counters.checks_passed:
                     await asyncio.sleep(0)
-            runtime.reload(tcp(*servers))
+            await runtime.reload(tcp(*servers))
             assert pool.health("a").state.value == "up"
 
 
@@ -226,3 +226,51 @@ async def test_a_relay_that_cannot_be_used_is_a_configuration_error(monkeypatch:
         ConfigError, match=r'listeners\.main\.relay: relay "stream" cannot be used here: no luck'
     ):
         await Runtime(tcp(server("a", free_address()), more='relay = "stream"')).start()
+
+
+CHECKED = '[pools.p.health]\ncheck = "tcp"\ntimeout = "300ms"\ninterval = "60s"'
+
+
+@on_both_loops
+async def test_it_accepts_only_when_every_server_was_looked_at_once() -> None:
+    """Otherwise a client that comes at the first moment finds no server known to be up."""
+    async with Backend(echo) as one:
+        config = tcp(server("a", one), server("b", free_address()), pool=CHECKED)
+        async with running(config) as runtime:
+            assert [item.name for item in runtime.pool("p").candidates()] == ["a"]
+            assert await exchange(runtime.addresses["main"], b"hello") == b"hello"
+            assert runtime.pool("p")["b"].counters.checks_failed == 1
+
+
+@on_both_loops
+async def test_a_reload_that_replaces_every_server_leaves_no_gap() -> None:
+    async with Backend(echo) as one, Backend(echo) as two:
+        async with running(tcp(server("a", one), pool=CHECKED)) as runtime:
+            await runtime.reload(tcp(server("b", two), pool=CHECKED))
+            assert [item.name for item in runtime.pool("p").candidates()] == ["b"]
+            assert runtime.pool("p")["b"].counters.checks_passed == 1
+
+
+@on_both_loops
+async def test_a_silent_server_delays_the_start_by_its_check_timeout_only() -> None:
+    listening, clients = full_backlog()
+    silent = f"127.0.0.1:{listening.getsockname()[1]}"
+    async with Backend(echo) as one:
+        async with asyncio.timeout(2):
+            runtime = Runtime(tcp(server("a", one), server("b", silent), pool=CHECKED))
+            await runtime.start()
+        assert runtime.pool("p").health("b").reason == "no answer within 0.3 s"
+        await runtime.close()
+    for sock in (listening, *clients):
+        sock.close()
+
+
+@on_both_loops
+async def test_a_reload_while_it_stops_changes_nothing() -> None:
+    async with Backend(echo) as one, running(tcp(server("a", one))) as runtime:
+        address = runtime.addresses["main"]
+        await runtime.drain()
+        await runtime.reload(tcp(server("b", one)))
+        assert [item.name for item in runtime.pool("p")] == ["a"]
+        with pytest.raises(ConnectionRefusedError):
+            await exchange(address, b"")

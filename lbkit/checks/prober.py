@@ -1,4 +1,4 @@
-"""Runs the due checks of one pool and reports each result to it.
+"""Runs the due checks of one pool and reports each result to it; `judge` runs a single one.
 
 One task waits for the earliest due time; each check runs in a task of its own, so that a hanging
 server does not delay the checks of the others. A server's next check is not started before its last
@@ -14,13 +14,33 @@ from collections.abc import Callable
 
 from lbkit.checks.base import HealthCheck
 from lbkit.errors import ServerError
-from lbkit.health import CheckSchedule
+from lbkit.health import CheckSchedule, HealthState
 from lbkit.pool import HealthChange, Pool
-from lbkit.server import Server
+from lbkit.server import Address, Server
 
-__all__ = ["Prober"]
+__all__ = ["Prober", "judge", "report"]
 
 logger = logging.getLogger("lbkit.health")
+
+
+async def judge(check: HealthCheck, address: Address, timeout: float) -> tuple[bool, str]:
+    """Run *check* once, at most *timeout* seconds: whether it passed, and what was seen."""
+    try:
+        async with asyncio.timeout(timeout):
+            return True, await check.probe(address)
+    except TimeoutError:
+        return False, f"no answer within {timeout:g} s"
+    except ServerError as error:
+        return False, str(error)
+
+
+def report(pool: Pool, name: str, passed: bool, reason: str) -> HealthChange | None:
+    """Give *pool* a result; a change is logged and returned."""
+    change = pool.observe(name, passed, reason, asyncio.get_running_loop().time())
+    if change is not None:
+        level = logging.INFO if passed else logging.WARNING
+        logger.log(level, "pool %s: server %s is %s: %s", pool.name, name, change.state.value, reason)
+    return change
 
 
 class Prober:
@@ -95,37 +115,21 @@ class Prober:
 
     def _schedule(self, server: Server, now: float) -> CheckSchedule:
         known = self._schedules.get(server)
-        return known or CheckSchedule(self._interval, self._jitter, now, self._rng)
+        if known is not None:
+            return known
+        schedule = CheckSchedule(self._interval, self._jitter, now, self._rng)
+        if self._pool.health(server.name).state is not HealthState.UNKNOWN:
+            schedule.started(now)  # somebody looked just now
+        return schedule
 
     async def _probe(self, server: Server) -> None:
         try:
-            passed, reason = await self._result(server)
+            passed, reason = await judge(self._check, server.address, self._timeout)
             # By name and object: the server may have left the pool, or another one may have its name.
             if server.name in self._pool and self._pool[server.name] is server:
-                self._report(server, passed, reason)
+                change = report(self._pool, server.name, passed, reason)
+                if change is not None:
+                    self._changed(change)
         finally:
             self._running.pop(server, None)
             self._wake.set()
-
-    async def _result(self, server: Server) -> tuple[bool, str]:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return True, await self._check.probe(server.address)
-        except TimeoutError:
-            return False, f"no answer within {self._timeout:g} s"
-        except ServerError as error:
-            return False, str(error)
-
-    def _report(self, server: Server, passed: bool, reason: str) -> None:
-        change = self._pool.observe(server.name, passed, reason, asyncio.get_running_loop().time())
-        if change is not None:
-            level = logging.INFO if passed else logging.WARNING
-            logger.log(
-                level,
-                "pool %s: server %s is %s: %s",
-                self._pool.name,
-                server.name,
-                change.state.value,
-                reason,
-            )
-            self._changed(change)
