@@ -44,9 +44,7 @@ _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def main() -> None:
-    """Entry point of ``lbkit`` and ``python -m lbkit``."""
-    if sys.platform == "win32":
-        sys.exit("lbkit: runs on Linux and macOS; on Windows use WSL")
+    """Run the command line; `lbkit.__main__` calls it."""
     with _exit_codes():
         cli()
 

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from lbkit import __version__
+from lbkit.__main__ import main
 from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
 from lbkit.cli import cli
@@ -27,6 +29,12 @@ def test_list_shows_every_part_with_its_options() -> None:
     result = CliRunner().invoke(cli, ["list"])
     for name in (*ALGORITHMS, *CHECKS, *RELAYS, "failback", "expect"):
         assert name in result.output
+
+
+def test_windows_is_refused_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="on Windows use WSL"):
+        main()
 
 
 def test_version() -> None:

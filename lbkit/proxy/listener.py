@@ -48,15 +48,26 @@ class Listener:
         self.name = name
         self.address = address
         self.accept = accept
-        self.max_connections = max_connections
         self.open_sessions = 0
         self.sessions = 0
         """Sessions accepted since the start."""
         self.accept_errors = 0
+        self._max_connections = max_connections
         self._loop = loop
         self._sock: socket.socket | None = None
         self._accepting = False
         self._pause: asyncio.TimerHandle | None = None
+
+    @property
+    def max_connections(self) -> int:
+        """Sessions that may be open at a time; raising it lets clients that wait in at once."""
+        return self._max_connections
+
+    @max_connections.setter
+    def max_connections(self, number: int) -> None:
+        self._max_connections = number
+        if self._pause is None:
+            self._resume()
 
     def bind(self) -> None:
         """Take the address without accepting yet; raises StartFailed. Port 0 becomes a real one."""
@@ -72,14 +83,14 @@ class Listener:
 
     def _resume(self) -> None:
         self._pause = None
-        if self._accepting and self._sock is not None and self.open_sessions < self.max_connections:
+        if self._accepting and self._sock is not None and self.open_sessions < self._max_connections:
             self._loop.add_reader(self._sock.fileno(), self._readable)
 
     def _readable(self) -> None:
         sock = self._sock
         assert sock is not None
         for _ in range(_BATCH):
-            if self.open_sessions >= self.max_connections:
+            if self.open_sessions >= self._max_connections:
                 self._loop.remove_reader(sock.fileno())
                 return
             try:
@@ -104,7 +115,7 @@ class Listener:
 
     def session_ended(self) -> None:
         """One session is over: one more may come."""
-        was_full = self.open_sessions >= self.max_connections
+        was_full = self.open_sessions >= self._max_connections
         self.open_sessions -= 1
         if was_full and self._pause is None:
             self._resume()

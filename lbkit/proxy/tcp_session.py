@@ -47,6 +47,7 @@ class TcpSession:
     __slots__ = (
         "_client",
         "_dial",
+        "_failure",
         "_pool",
         "_relay",
         "_server",
@@ -65,6 +66,7 @@ class TcpSession:
         self._pool = service.pool
         self._server: Server | None = None
         self._tried: tuple[Server, ...] = ()
+        self._failure: ConnectFailed | None = None
         self._dial: Dial | None = None
         self._relay: Relay | None = None
         self.connect_deadline = 0.0
@@ -78,9 +80,12 @@ class TcpSession:
         try:
             server = self._pool.pick(now, self._tried)
         except NoServerAvailable as error:
-            service.session_failed(error)
+            # Where there were servers and all failed, why they did says more than that none is left.
+            service.session_failed(self._failure or error)
             self._close()
             return
+        if self._tried:
+            self._tried[-1].counters.retries += 1
         self._server = server
         self._pool.acquire(server)
         if service.settings.connect:
@@ -114,12 +119,14 @@ class TcpSession:
         server.counters.connect_errors += 1
         self._pool.release(server)
         self._server = None
+        # Or a tick that is due in this very turn of the loop would end an attempt that is over.
+        self.connect_deadline = 0.0
         self._tried = (*self._tried, server)
+        self._failure = error
         if len(self._tried) > self._pool.retries:
             self._service.session_failed(error)
             self._close()
             return
-        server.counters.retries += 1
         # From a fresh call stack: a Dial may fail at once, and a large pool of those would recurse.
         self._service.loop.call_soon(self._retry)
 

@@ -34,10 +34,19 @@ class Ticker:
         self._timer = None
         now = self._loop.time()
         for tick in list(self._active):
-            if not tick(now):
+            if not self._tick(tick, now):
                 self._active.discard(tick)
         if self._active and self._timer is None:
             self._timer = self._loop.call_later(TICK, self._run)
+
+    def _tick(self, tick: Callable[[float], bool], now: float) -> bool:
+        try:
+            return tick(now)
+        except Exception as error:
+            # A bug in one subscriber must not take the timeouts of all the others away.
+            message = "a look at what times out failed"
+            self._loop.call_exception_handler({"message": message, "exception": error})
+            return True
 
     def close(self) -> None:
         """Stop; nobody is called any more."""

@@ -69,7 +69,7 @@ class StaticFiles:
         if request.method not in ("GET", "HEAD"):
             await self._answer_other(exchange)
             return
-        found = await asyncio.to_thread(self._find, request.path, request.method == "GET")
+        found = await self._open(request)
         if found.descriptor < 0:
             await exchange.respond(301, [(b"Location", _with_slash(request))])
             return
@@ -84,31 +84,32 @@ class StaticFiles:
         else:
             await exchange.respond_error(405, _ALLOW)
 
+    async def _open(self, request: Request) -> _Found:
+        opening = asyncio.ensure_future(asyncio.to_thread(self._find, request.path, request.method == "GET"))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_found)  # nothing stops the thread, and it opens the file
+            raise
+
     def _find(self, path: bytes, with_body: bool) -> _Found:
         """Runs in a thread."""
         names = self._names(path)
+        is_folder = path.endswith(b"/")
+        if is_folder:
+            names.append(self._index)
         descriptor = self._tree.open(names)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISDIR(status.st_mode):
-                if path.endswith(b"/"):
-                    raise ClientError("a file is no folder", 404)
                 return _found(descriptor, names[-1], status, with_body)
         except BaseException:
             os.close(descriptor)
             raise
         os.close(descriptor)
-        if not path.endswith(b"/"):
-            return _Found(-1)
-        return self._find_index(names, with_body)
-
-    def _find_index(self, names: list[bytes], with_body: bool) -> _Found:
-        descriptor = self._tree.open([*names, self._index])
-        status = os.fstat(descriptor)
-        if stat.S_ISDIR(status.st_mode):
-            os.close(descriptor)
+        if is_folder:
             raise ClientError("the index is no file", 404)
-        return _found(descriptor, self._index, status, with_body)
+        return _Found(-1)
 
     def _names(self, path: bytes) -> list[bytes]:
         if path != self._prefix and not path.startswith(self._prefix + b"/"):
@@ -119,6 +120,11 @@ class StaticFiles:
 def _found(descriptor: int, name: bytes, status: os.stat_result, with_body: bool) -> _Found:
     first = os.pread(descriptor, min(_CHUNK, status.st_size), 0) if with_body and status.st_size else b""
     return _Found(descriptor, name, status.st_size, status.st_mtime_ns, first)
+
+
+def _close_found(opening: asyncio.Future[_Found]) -> None:
+    if not opening.cancelled() and opening.exception() is None and opening.result().descriptor >= 0:
+        os.close(opening.result().descriptor)
 
 
 def _with_slash(request: Request) -> bytes:
