@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import threading
 import tracemalloc
 from pathlib import Path
 
@@ -9,8 +11,9 @@ import pytest
 
 from lbkit.errors import ConfigError
 from lbkit.static import StaticFiles
+from lbkit.static.tree import Tree
 from tests.exchange.wire import Client, Site, site
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, open_descriptors
 
 MTIME = 1_600_000_000
 DATE = "Sun, 13 Sep 2020 12:26:40 GMT"
@@ -229,6 +232,49 @@ async def gone(where: Site) -> None:
     async with asyncio.timeout(5):
         while where.http.open_connections:
             await asyncio.sleep(0.001)
+
+
+@on_both_loops
+async def test_a_server_that_closes_while_a_file_is_opened_leaves_nothing_open(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, opened = threading.Event(), threading.Event(), threading.Event()
+    real = Tree.open
+
+    def slow(tree: Tree, names: list[bytes]) -> int:
+        begun.set()
+        assert go_on.wait(5)
+        descriptor = real(tree, names)
+        opened.set()
+        return descriptor
+
+    monkeypatch.setattr(Tree, "open", slow)
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        client.send(b"GET /a.txt HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert await asyncio.to_thread(begun.wait, 5)
+        await where.http.close()
+        before = open_descriptors()
+        go_on.set()
+        assert await asyncio.to_thread(opened.wait, 5)
+        async with asyncio.timeout(5):
+            while open_descriptors() > before:
+                await asyncio.sleep(0.001)
+
+
+@on_both_loops
+async def test_a_file_that_cannot_be_read_leaves_nothing_open(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, "broken disk")
+
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        assert (await get(client, "/"))[0] == 200
+        before = open_descriptors()
+        monkeypatch.setattr(os, "pread", broken)
+        for path in ("/a.txt", "/", "/sub/"):
+            assert (await get(client, path))[0] == 500
+        assert open_descriptors() == before
 
 
 def test_the_root_has_to_be_a_folder(tmp_path: Path) -> None:
