@@ -42,8 +42,7 @@ class Ticker:
     def _tick(self, tick: Callable[[float], bool], now: float) -> bool:
         try:
             return tick(now)
-        except Exception as error:
-            # A bug in one subscriber must not take the timeouts of all the others away.
+        except Exception as error:  # noqa: BLE001 - a bug in one must not take the timeouts of all away
             message = "a look at what times out failed"
             self._loop.call_exception_handler({"message": message, "exception": error})
             return True

@@ -130,3 +130,42 @@ async def test_an_address_in_use() -> None:
     with pytest.raises(StartFailed, match="in use"):
         other.bind()
     accepting.close()
+
+
+@on_both_loops
+async def test_a_raised_limit_lets_in_who_waits() -> None:
+    accepting = Accepting(max_connections=1)
+    for _ in range(2):
+        accepting.connect()
+    (await accepting.next()).close()
+    await asyncio.sleep(0)
+    assert accepting.accepted.empty()
+    accepting.listener.max_connections = 2
+    (await accepting.next()).close()
+    accepting.close()
+
+
+@on_both_loops
+async def test_a_lowered_limit_holds_until_enough_have_left() -> None:
+    accepting = Accepting(max_connections=3)
+    for _ in range(3):
+        accepting.connect()
+    for _ in range(3):
+        (await accepting.next()).close()
+    accepting.listener.max_connections = 1
+    accepting.connect()
+    for _ in range(2):
+        accepting.listener.session_ended()
+        await asyncio.sleep(0.01)
+        assert accepting.accepted.empty()
+    accepting.listener.session_ended()
+    (await accepting.next()).close()
+    accepting.close()
+
+
+@on_both_loops
+async def test_a_new_limit_starts_no_stopped_listener() -> None:
+    accepting = Accepting(max_connections=1)
+    accepting.listener.stop()
+    accepting.listener.max_connections = 2
+    accepting.close()

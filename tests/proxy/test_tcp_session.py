@@ -6,6 +6,7 @@ import socket
 
 import pytest
 
+from lbkit.errors import ConnectFailed
 from lbkit.pool import Pool, make_balancer
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
@@ -92,7 +93,7 @@ async def test_a_server_that_refuses_is_replaced_before_the_client_notices() -> 
         a, b, c = balancer.pool
         assert c.counters.bytes_in == 30
         assert a.counters.connect_errors == a.counters.retries > 0
-        assert b.counters.connect_errors > 0
+        assert b.counters.connect_errors == b.counters.retries > 0
         assert balancer.service.failed_sessions == 0
 
 
@@ -102,6 +103,10 @@ async def test_when_all_refuse_the_session_is_closed(caplog: pytest.LogCaptureFi
         assert await balancer.exchange(b"") == b""
         assert await balancer.exchange(b"") == b""
         assert balancer.service.failed_sessions == 2
+        a, b = balancer.pool
+        assert a.counters.connect_errors == b.counters.connect_errors == 2
+        assert a.counters.retries + b.counters.retries == 2, "after the last failure nobody else was tried"
+    assert "connection refused" in caplog.text, "why is said, not only that nobody is left"
     assert caplog.text.count("session failed") == 1, "a flood of failures is not a flood of log lines"
 
 
@@ -110,6 +115,7 @@ async def test_retries_are_bounded() -> None:
     async with Balancer(*(free_address() for _ in range(5)), retries=1) as balancer:
         assert await balancer.exchange(b"") == b""
         assert sum(server.counters.connect_errors for server in balancer.pool) == 2
+        assert sum(server.counters.retries for server in balancer.pool) == 1
 
 
 @on_both_loops
@@ -124,6 +130,24 @@ async def test_a_server_that_does_not_answer_the_connect_is_replaced() -> None:
         assert balancer.pool["a"].counters.connect_errors == 1
     for sock in (listening, *clients):
         sock.close()
+
+
+@on_both_loops
+async def test_a_refusal_in_the_turn_in_which_the_time_is_up() -> None:
+    async with Balancer(free_address(), connect=0.15) as balancer:
+        service = balancer.service
+        ours, theirs = socket.socketpair()
+        service.accept(ours)
+        (session,) = service._connecting
+        assert session._dial is not None
+        session._dial.cancel()
+        session._connected(ConnectFailed("refused"))
+        service._tick(asyncio.get_running_loop().time() + 1)
+        async with asyncio.timeout(5):
+            while service.open_sessions:
+                await asyncio.sleep(0)
+        balancer.listener.open_sessions = 0  # it did not come through the listener
+        theirs.close()
 
 
 @on_both_loops

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from lbkit.proxy.ticker import TICK, Ticker
 
@@ -12,6 +13,7 @@ class HandLoop:
         self.now = 0.0
         self.timers: list[tuple[float, object]] = []
         self.cancelled = 0
+        self.reported: list[dict[str, Any]] = []
 
     def time(self) -> float:
         return self.now
@@ -19,6 +21,9 @@ class HandLoop:
     def call_later(self, delay: float, callback: object) -> HandLoop:
         self.timers.append((self.now + delay, callback))
         return self
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        self.reported.append(context)
 
     def cancel(self) -> None:
         self.cancelled += 1
@@ -93,3 +98,18 @@ async def test_on_a_real_loop() -> None:
     Ticker(asyncio.get_running_loop()).wake(tick)
     async with asyncio.timeout(5):
         await done.wait()
+
+
+def test_a_subscriber_that_fails_is_reported_and_the_others_go_on() -> None:
+    loop, ticker = make()
+    calls: list[float] = []
+    ticker.wake(broken)
+    ticker.wake(lambda now: bool(calls.append(now)) or len(calls) < 2)
+    loop.fire()
+    loop.fire()
+    assert len(calls) == 2
+    assert [str(context["exception"]) for context in loop.reported] == ["a bug"] * 2
+
+
+def broken(now: float) -> bool:
+    raise ValueError("a bug")
