@@ -184,27 +184,43 @@ async def _serve(config: Config, read_again: Callable[[], Config] | None) -> Non
     """Run until SIGTERM or SIGINT; SIGHUP reloads."""
     runtime = Runtime(config)
     stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
-    await runtime.start()
+    if read_again is not None:
+        # Before the start, which may wait for checks: without a handler the signal would end the process.
+        _reload_on_hangup(runtime, read_again)
+    try:
+        if await _unless(stopping, runtime.start()):
+            await stopping.wait()
+            stopping.clear()
+            sessions, seconds = runtime.open_sessions, runtime.drain_timeout
+            logger.info("stopping: %d sessions may end within %g s", sessions, seconds)
+            await _unless(stopping, runtime.drain())
+    finally:
+        await runtime.close()
+
+
+async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> bool:
+    """Run *work*, but give it up when *event* is set; whether it came to its end. Raises what it raises."""
+    task, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
+    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return False
+
+
+def _reload_on_hangup(runtime: Runtime, read_again: Callable[[], Config]) -> None:
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
-    if read_again is not None:
 
-        def reload() -> None:
-            task = loop.create_task(_reload(runtime, read_again))
-            reloads.add(task)
-            task.add_done_callback(reloads.discard)
+    def reload() -> None:
+        task = loop.create_task(_reload(runtime, read_again))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
 
-        loop.add_signal_handler(signal.SIGHUP, reload)
-    await stopping.wait()
-    stopping.clear()
-    logger.info("stopping: %d sessions may end within %g s", runtime.open_sessions, runtime.drain_timeout)
-    drain = asyncio.create_task(runtime.drain())
-    second = asyncio.create_task(stopping.wait())
-    await asyncio.wait([drain, second], return_when=asyncio.FIRST_COMPLETED)
-    for task in (drain, second):
-        task.cancel()
-    await asyncio.gather(drain, second, return_exceptions=True)
-    await runtime.close()
+    loop.add_signal_handler(signal.SIGHUP, reload)
 
 
 async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:

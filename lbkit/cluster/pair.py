@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
+from lbkit.cluster.ending import to_the_end
 from lbkit.cluster.flavours import HOST, Channel
 from lbkit.cluster.identity import Identity
 from lbkit.cluster.mysqld import Mysqld, PortTaken, free_port, is_free
@@ -170,7 +171,13 @@ class DatabaseCluster:
         self._tasks.append(asyncio.create_task(self._watch_replication()))
 
     async def stop(self) -> None:
-        """Stop all servers and give the directory up; harmless when nothing runs."""
+        """Stop all servers and give the directory up, also when cancelled meanwhile.
+
+        Harmless when nothing runs.
+        """
+        await to_the_end(self._stop())
+
+    async def _stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -21,6 +21,7 @@ from types import TracebackType
 
 from lbkit.cluster.child import Child, describe_exit
 from lbkit.cluster.database import Flavour
+from lbkit.cluster.ending import to_the_end
 from lbkit.cluster.mysqld import free_port
 from lbkit.cluster.pair import DatabaseCluster, RunningServer
 from lbkit.cluster.report import Report, Silent
@@ -183,7 +184,13 @@ class Stack:
             self._report.say(f"{child.name} listens on {address}")
 
     async def stop(self) -> None:
-        """Stop all parts, from the balancer inwards; harmless when nothing runs."""
+        """Stop all parts, from the balancer inwards, also when cancelled meanwhile.
+
+        Harmless when nothing runs.
+        """
+        await to_the_end(self._stop())
+
+    async def _stop(self) -> None:
         try:
             await self._supervisor.stop([child for child, _, _ in reversed(self._children.values())])
             if self._database is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -107,6 +108,32 @@ def test_reload_changes_servers_without_cutting_a_session(tmp_path: Path) -> Non
             status = fetch_json(admin)
             assert (status["reloads"], status["failed_reloads"]) == (1, 1)
             assert lbkit.stop() == 0
+
+
+@contextmanager
+def starting(folder: Path) -> Iterator[Lbkit]:
+    """A balancer that is in its first checks and stays there for as long as its test takes."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        health = '[pools.p.health]\ncheck = "http"\ntimeout = "60s"'
+        file = folder / "lb.toml"
+        file.write_text(config(f"127.0.0.1:{silent.getsockname()[1]}", extra=health))
+        with Lbkit("run", str(file), log=folder / "log") as lbkit:
+            silent.settimeout(30)
+            with silent.accept()[0]:
+                yield lbkit
+
+
+def test_a_signal_during_the_first_checks_stops_at_once(tmp_path: Path) -> None:
+    with starting(tmp_path) as lbkit:
+        assert lbkit.stop(timeout=10) == 0
+
+
+def test_a_hangup_during_the_first_checks_ends_nothing(tmp_path: Path) -> None:
+    with starting(tmp_path) as lbkit:
+        lbkit.process.send_signal(signal.SIGHUP)
+        with pytest.raises(subprocess.TimeoutExpired):
+            lbkit.process.wait(0.5)
+        assert lbkit.stop(timeout=10) == 0
 
 
 def test_sigterm_stops_accepting_lets_sessions_end_and_exits_0(tmp_path: Path) -> None:

@@ -191,6 +191,20 @@ def test_after_a_kill_of_the_stack_itself_the_next_start_cleans_up_and_has_the_d
         assert "before the kill" in running.page()
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.3])
+def test_whoever_presses_ctrl_c_many_times_leaves_nothing_running_either(
+    tmp_path: Path, seconds: float
+) -> None:
+    with started(tmp_path, "--no-mysql") as running:
+        children = children_of(running.lbkit.process.pid)
+        for _ in range(3):
+            running.lbkit.process.send_signal(signal.SIGINT)
+            time.sleep(seconds)
+        running.lbkit.process.wait(30)
+        assert len(children) == 5
+        assert not [pid for pid in children if process_start(pid)]
+
+
 def test_bad_forms_and_methods_are_refused(tmp_path: Path) -> None:
     with stack(tmp_path, "--no-mysql") as running:
         for form, code in (({"author": "", "text": "x"}, 400), ({"author": "a", "text": "x" * 20_000}, 413)):
