@@ -34,7 +34,12 @@ PURE = (
     "http",
     "config",
     "simulation",
+    "mysql/dsn.py",
+    "mysql/options.py",
+    "mysql/results.py",
     "mysql/statements.py",
+    "mysql/topology.py",
+    "mysql/words.py",
 )
 IMPURE_MODULES = {
     "asyncio", "socket", "ssl", "time", "os", "subprocess", "threading", "uvloop", "aiomysql",
