@@ -2,8 +2,9 @@
 
 Routes, files and applications must agree on what a path means, or one of them can be walked around.
 So the path is decoded exactly once, here, and dot segments and repeated slashes are resolved after
-the decoding: ``/a/../b``, ``/a/%2e%2e/b`` and ``//b`` are all the path ``/b``, as in nginx. The target
-that is sent on to a server stays as the client wrote it.
+the decoding: ``/a/../b``, ``/a/%2e%2e/b`` and ``//b`` are all the path ``/b``, as in nginx. What is
+sent on to a server stays as the client wrote it unless it has dot segments: many applications match a
+path by its beginning and would take ``/a/../b`` for a part of ``/a``, which the routes may have closed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ _ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)")
 _ORIGIN = re.compile(rb"/[!-~]*")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
 _NEEDS_WORK = re.compile(rb"//|/\.|%")
+_DOT_SEGMENT = re.compile(rb"(?i:/|%2f)(?i:\.|%2e){1,2}(?:(?i:/|%2f)|\Z)")
 # RFC 3986 §3.2.2 and §3.2.3, without userinfo, which RFC 9110 §4.2.4 tells recipients to distrust.
 _AUTHORITY = re.compile(
     rb"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*(?::[0-9]{0,5})?|\[[0-9A-Fa-f:.]+\](?::[0-9]{0,5})?"
@@ -48,8 +50,9 @@ class Target:
 
     @property
     def origin_form(self) -> bytes:
-        """What a server that is not a proxy is asked for: path and query."""
-        return self.raw_path + b"?" + self.query if self.has_query else self.raw_path
+        """What a server that is not a proxy is asked for: path and query, without dot segments."""
+        path = quote_path(self.path) if _DOT_SEGMENT.search(self.raw_path) else self.raw_path
+        return path + b"?" + self.query if self.has_query else path
 
 
 def parse_target(target: bytes, method: str) -> Target:

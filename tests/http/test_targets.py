@@ -61,8 +61,20 @@ def test_the_asterisk_is_for_options() -> None:
     assert parse_target(b"http://h.example", "OPTIONS").path == b"*"
 
 
-def test_what_is_sent_on_is_what_the_client_wrote() -> None:
-    assert parse_target(b"/a/../%62?", "GET").origin_form == b"/a/../%62?"
+@pytest.mark.parametrize("target", [b"/%62?", b"/a//b/", b"/a%2Fb", b"/.a/..b/c.", b"/a?/../b", b"/%2541"])
+def test_what_is_sent_on_is_what_the_client_wrote(target: bytes) -> None:
+    assert parse_target(target, "GET").origin_form == target
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [(b"/a/../%62?", b"/b?"), (b"/a/%2E%2e", b"/"), (b"/a%2F..%2fb%3f?c/../d", b"/b%3F?c/../d"), (b"/a/.", b"/a/")],
+)  # fmt: skip
+def test_no_dot_segment_is_sent_on(target: bytes, sent: bytes) -> None:
+    assert parse_target(target, "GET").origin_form == sent
+
+
+def test_the_absolute_form_is_taken_apart() -> None:
     parsed = parse_target(b"https://h.example:8443/a?b", "GET")
     assert (parsed.origin_form, parsed.scheme, parsed.authority) == (b"/a?b", b"https", b"h.example:8443")
 
@@ -84,6 +96,19 @@ def test_what_is_no_authority(value: bytes) -> None:
 @given(st.binary(max_size=30))
 def test_quoting_survives_decoding(path: bytes) -> None:
     assert unquote_to_bytes(quote_path(path)) == path
+
+
+@given(st.text(alphabet="/.%2eEfFaA", max_size=20))
+def test_a_server_that_decodes_what_is_sent_on_sees_the_same_path(text: str) -> None:
+    try:
+        target = parse_target(b"/" + text.encode(), "GET")
+    except ClientError:
+        return
+    literally = unquote_to_bytes(target.origin_form)
+    assert not {b".", b".."}.intersection(literally.split(b"/"))
+    assert [part for part in literally.split(b"/") if part] == [
+        part for part in target.path.split(b"/") if part
+    ]
 
 
 @given(st.text(alphabet="/.%2eEaA", max_size=20))

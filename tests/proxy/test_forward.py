@@ -74,13 +74,13 @@ async def test_a_request_and_its_response_pass_with_the_hop_fields_exchanged() -
 
     async with upstream(behaviour) as a, proxy(a.server) as lb, lb.site.client() as client:
         client.send(
-            b"GET /a%20b/../c?d HTTP/1.1\r\nHost: h:8080\r\nx-MINE: 1\r\nConnection: x-mine, keep-alive\r\nTE: trailers\r\n"
+            b"GET /a%20b//c?d/.. HTTP/1.1\r\nHost: h:8080\r\nx-MINE: 1\r\nConnection: x-mine, keep-alive\r\nTE: trailers\r\n"
             b"Upgrade: h2c\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n"
         )
         head = await client.until(b"\r\n\r\n")
         assert await client.exactly(2) == b"ok"
     assert seen == [
-        b"GET /a%20b/../c?d HTTP/1.1\r\nHost: h:8080\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\n"
+        b"GET /a%20b//c?d/.. HTTP/1.1\r\nHost: h:8080\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\n"
         b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: h:8080\r\nVia: 1.1 lb\r\n\r\n"
     ]
     assert head == (
