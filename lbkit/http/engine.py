@@ -18,6 +18,7 @@ import h11
 
 from lbkit.errors import BadResponse, ClientError
 from lbkit.http.heads import (
+    REASON,
     REQUEST_LINE,
     STATUS_LINE,
     HeadBuffer,
@@ -208,6 +209,9 @@ class ServerEngine:
             headers.append((b"Connection", b"close"))
         self._has_no_body = self._is_head or status in (204, 304)
         # h11 checks the fields when the event is made, before its state moves: an error page can follow.
+        # The reason it sends as it is.
+        if not REASON.fullmatch(reason):
+            raise ValueError(f"{reason!r} is no reason phrase")
         try:
             response = h11.Response(status_code=status, headers=headers, reason=reason)
         except h11.LocalProtocolError as exc:

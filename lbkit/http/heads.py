@@ -16,6 +16,7 @@ from lbkit.http.messages import Headers, get, get_all, tokens
 from lbkit.http.targets import Target, is_authority
 
 __all__ = [
+    "REASON",
     "REQUEST_LINE",
     "STATUS_LINE",
     "HeadBuffer",
@@ -32,6 +33,7 @@ _RESPONSE_HEAD = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2}(?: [\t\x20-\x7e\x80-\x
 _OTHER_VERSION = re.compile(_TOKEN + rb" [!-~]+ HTTP/(?!1\.[01]\r)[0-9]\.[0-9]\r\n")
 REQUEST_LINE = re.compile(_TOKEN + rb" [!-~]+ HTTP/[0-9]\.[0-9]\r\n")
 STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ")
+REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _FIRST_BYTE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 

@@ -137,12 +137,22 @@ def test_a_wrong_length_is_the_handlers_fault() -> None:
         answer(GET, 200, [(b"Content-Length", b"4")], b"abc")
 
 
-def test_fields_that_cannot_be_sent_leave_room_for_an_error_page() -> None:
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        ((b"A", b"b\r\nSet-Cookie: x"), b"OK"),
+        ((b"A\r\nB", b"c"), b"OK"),
+        ((b"A", b"b"), b"OK\r\nSet-Cookie: x"),
+    ],
+)
+def test_a_head_that_cannot_be_sent_leaves_room_for_an_error_page(
+    field: tuple[bytes, bytes], reason: bytes
+) -> None:
     engine = ServerEngine()
     engine.receive(GET)
     events_of(engine)
     with pytest.raises(ValueError):
-        engine.start(200, [(b"A", b"b\r\nSet-Cookie: x")], b"")
+        engine.start(200, [field], reason)
     assert engine.start(500, [(b"Content-Length", b"0")], b"").startswith(b"HTTP/1.1 500")
 
 
