@@ -40,7 +40,7 @@ class Entry(Generic[T]):
 def nearest(word: str, known: Mapping[str, object] | list[str]) -> str:
     """`` (did you mean "x"?)`` for the closest of *known*, or the list of them where none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     if close:
         return f' (did you mean "{close[0]}"?)'
     return f" (known: {', '.join(names)})" if names else ""

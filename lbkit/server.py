@@ -14,7 +14,7 @@ __all__ = ["Address", "Server", "ServerCounters"]
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(
-    r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
+    r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?)*\.?"
 )
 _DOTTED_NUMBERS = re.compile(r"[0-9.]+")
 

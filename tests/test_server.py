@@ -32,6 +32,7 @@ def test_parse(text: str, address: Address) -> None:
         ("[::g]:80", '"::g" is no IPv6 address'),
         ("1.2.3.4.5:80", "neither a host name nor an IP address"),
         ("256.0.0.1:80", "neither a host name nor an IP address"),
+        ("a" * 64 + ":80", "neither a host name nor an IP address"),
         ("a b:80", "neither a host name nor an IP address"),
         ("a:65536", "not a number from 0 to 65535"),
         ("a:-1", "not a number from 0 to 65535"),

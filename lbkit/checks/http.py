@@ -35,7 +35,8 @@ class HttpCheckOptions:
         if not self.host.isprintable() or " " in self.host:
             raise ValueError(f'host: "{self.host}" is not a host name')
         for part in self.expect.split(","):
-            if not _RANGE.fullmatch(part.strip()):
+            match = _RANGE.fullmatch(part.strip())
+            if match is None or int(match[2] or match[1]) < int(match[1]):
                 raise ValueError(f'expect: "{part}" is not a status or a range such as "200-399"')
 
 

@@ -34,7 +34,14 @@ class MysqlCheckOptions:
 
     user: str = ""
     password_env: str = ""
-    password_file: str = ""
+    password_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.password_env and self.password_file is not None:
+            raise ValueError('password_file: the password comes from "password_env" already')
+        for key in ("password_env", "password_file"):
+            if getattr(self, key) and not self.user:
+                raise ValueError(f'{key}: a password needs "user", too')
 
     def password(self) -> str:
         """The password, read anew each time; raises CheckFailed where there is none."""
@@ -43,11 +50,13 @@ class MysqlCheckOptions:
                 return os.environ[self.password_env]
             except KeyError:
                 raise CheckFailed(f"${self.password_env} is not set") from None
-        if self.password_file:
+        if self.password_file is not None:
             try:
-                return Path(self.password_file).read_text("utf-8").rstrip("\n")
+                return self.password_file.read_text("utf-8").rstrip("\n")
             except OSError as error:
                 raise CheckFailed(f"{self.password_file}: {error.strerror}") from None
+            except UnicodeDecodeError:
+                raise CheckFailed(f"{self.password_file}: is not UTF-8 text") from None
         return ""
 
 
@@ -68,14 +77,14 @@ class MysqlCheck(HealthCheck):
             connection = await aiomysql.connect(
                 user=self.options.user, password=self.options.password(), **where
             )
-        except (pymysql.err.Error, OSError) as error:
-            raise CheckFailed(_words(error)) from None
+        except Exception as error:  # noqa: BLE001 - see _verdict
+            raise _verdict(error) from None
         try:
             cursor = await connection.cursor()
             await cursor.execute("SELECT 1")
             await cursor.fetchall()
-        except (pymysql.err.Error, OSError) as error:
-            raise CheckFailed(_words(error)) from None
+        except Exception as error:  # noqa: BLE001 - see _verdict
+            raise _verdict(error) from None
         finally:
             connection.close()
         return f"answered, version {connection.get_server_info()}"
@@ -95,9 +104,17 @@ class MysqlCheck(HealthCheck):
             writer.transport.abort()
 
 
-def _words(error: Exception) -> str:
-    """A driver's error as ``code: text``."""
-    return ": ".join(str(arg) for arg in error.args) or type(error).__name__
+def _verdict(error: Exception) -> CheckFailed:
+    """A driver's error as ``code: text``.
+
+    The driver does not expect packets that are no MySQL: it then raises whatever its parser stumbles
+    over, IndexError or struct.error among others, which are the server's fault and no bug of ours.
+    """
+    if isinstance(error, CheckFailed):
+        return error
+    if isinstance(error, (pymysql.err.Error, OSError)):
+        return CheckFailed(": ".join(str(arg) for arg in error.args) or type(error).__name__)
+    return CheckFailed(f"the answer is not MySQL's ({type(error).__name__}: {error})")
 
 
 def _read_greeting(packet: bytes) -> str:

@@ -12,6 +12,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -27,6 +28,7 @@ _PARSERS: Final[dict[type, tuple[typing.Callable[[str], Any], str]]] = {
     Duration: (parse_duration, 'a duration such as "2s"'),
     Size: (parse_size, 'a size such as "16KiB"'),
     Address: (Address.parse, 'an address such as "127.0.0.1:8080"'),
+    Path: (Path, "a path"),
 }
 _EXPECTED: Final = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}
 _GOT: Final = {**_EXPECTED, bool: "a boolean", dict: "a table", list: "an array"}
@@ -37,10 +39,18 @@ class Problems:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self._paths: set[str] = set()
 
     def add(self, path: str, message: str) -> None:
         """One line: the key path and what is wrong there."""
-        self.lines.append(f"{path}: {message}" if path else message)
+        self._paths.add(path)
+        line = f"{path}: {message}" if path else message
+        # A name or value may hold anything, also a line feed or what a terminal obeys.
+        self.lines.append("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
+
+    def has(self, path: str) -> bool:
+        """Whether something is wrong at *path* or inside it: then what is missing there was maybe given."""
+        return any(known == path or known.startswith((f"{path}.", f"{path}[")) for known in self._paths)
 
 
 def key_path(parent: str, key: str | int) -> str:
@@ -87,7 +97,8 @@ def _decode_array(kind: Any, value: Any, path: str, problems: Problems) -> Any:
         problems.add(path, f"expected an array, got {_kind_of(value)}")
         return INVALID
     items = [decode(kind, item, key_path(path, i), problems) for i, item in enumerate(value)]
-    return tuple(item for item in items if item is not INVALID)
+    # As a whole: without the wrong ones the others would go by wrong numbers.
+    return INVALID if any(item is INVALID for item in items) else tuple(items)
 
 
 def _decode_names(kind: Any, value: Any, path: str, problems: Problems) -> Any:
@@ -120,7 +131,7 @@ def _decode_table(kind: type, value: Any, path: str, problems: Problems, extra: 
     }
     for key in value:
         if key not in fields and key not in extra:
-            problems.add(key_path(path, key), f"unknown key{nearest(key, [*fields, *extra])}")
+            problems.add(key_path(path, key), f"unknown key{nearest(key, {**fields, **extra})}")
     decoded: dict[str, Any] = {}
     for key, field in fields.items():
         if key in value:

@@ -41,7 +41,9 @@ def loads(text: str, catalog: Catalog, folder: Path | None = None) -> Config:
     """
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError("not valid TOML: nested too deeply") from None
+    except ValueError as error:  # not only TOMLDecodeError: int() raises its own for thousands of digits
         raise ConfigError(f"not valid TOML: {error}") from None
     problems = Problems()
     config = _resolve_paths(_decode(raw, catalog, problems), folder or Path())
@@ -116,7 +118,7 @@ def _decode_options(
 
 
 def _check_pool_exists(name: object, pools: Mapping[str, Any], path: str, problems: Problems) -> None:
-    if isinstance(name, str) and name not in pools:
+    if isinstance(name, str) and name not in pools and (pools or not problems.has("pools")):
         problems.add(path, f'there is no pool "{name}"{nearest(name, list(pools))}')
 
 
@@ -128,15 +130,36 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         )
         return dataclasses.replace(listener, routes=routes)
 
-    return dataclasses.replace(config, listeners={n: resolved(v) for n, v in config.listeners.items()})
+    return dataclasses.replace(
+        config,
+        listeners={name: resolved(listener) for name, listener in config.listeners.items()},
+        pools={name: _resolve_options(pool, folder) for name, pool in config.pools.items()},
+    )
+
+
+def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:
+    """The paths among the options of the pool's check."""
+    options = None if pool.health is None else pool.health.options
+    if pool.health is None or not dataclasses.is_dataclass(options) or isinstance(options, type):
+        return pool
+    paths = {
+        field.name: folder / value
+        for field in dataclasses.fields(options)
+        if isinstance(value := getattr(options, field.name), Path)
+    }
+    health = dataclasses.replace(pool.health, options=dataclasses.replace(options, **paths))
+    return dataclasses.replace(pool, health=health)
 
 
 def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
-    if not config.listeners and config.admin is None:
+    if not config.listeners and config.admin is None and not problems.has("listeners"):
         problems.add("listeners", "nothing to listen on: add a [listeners.NAME] table")
     _check_addresses(config, problems)
     if "admin" in config.listeners:
         problems.add("listeners.admin", "the name is taken by [admin]; choose another one")
+    for kind, names in (("listeners", config.listeners), ("pools", config.pools)):
+        if "" in names:
+            problems.add(key_path(kind, ""), "a name must not be empty")
     for name, listener in config.listeners.items():
         path = key_path("listeners", name)
         _check_listener(config, listener, path, problems)
@@ -165,9 +188,9 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
     if listener.mode == "tcp":
         if listener.pool is None:
             problems.add(path, 'missing key "pool": a tcp listener sends everything to one pool')
-        if listener.routes:
+        if listener.routes and not problems.has(f"{path}.mode"):
             problems.add(f"{path}.routes", 'routes need mode = "http"')
-    elif listener.pool is None and not listener.routes:
+    elif listener.pool is None and not listener.routes and not problems.has(f"{path}.routes"):
         problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
     _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
     for index, route in enumerate(listener.routes):
@@ -182,13 +205,15 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
 
 
 def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
-    if not pool.servers:
+    if not pool.servers and not problems.has(f"{path}.servers"):
         problems.add(f"{path}.servers", "a pool needs at least one server")
     _check_bounds(pool.retries, 0, 100, f"{path}.retries", problems)
     names: dict[str, str] = {}
     for index, server in enumerate(pool.servers):
         here = key_path(f"{path}.servers", index)
-        if server.name in names:
+        if not server.name:
+            problems.add(f"{here}.name", "a name must not be empty")
+        elif server.name in names:
             problems.add(f"{here}.name", f'"{server.name}" is already the name of {names[server.name]}')
         names.setdefault(server.name, here)
         _check_bounds(server.weight, 0, 256, f"{here}.weight", problems)

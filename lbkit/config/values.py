@@ -1,10 +1,13 @@
-"""The scalar types of the TOML file: durations, sizes, addresses. Each parser raises ValueError."""
+"""The scalar types of the TOML file: durations and sizes, whose parsers raise ValueError; and how text is
+written into such a file."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["Duration", "Size", "parse_duration", "parse_size"]
+from lbkit.errors import ConfigError
+
+__all__ = ["Duration", "Size", "parse_duration", "parse_size", "quoted"]
 
 
 class Duration(float):
@@ -17,6 +20,7 @@ class Size(int):
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LONGEST = 36_500 * 86400.0
 _SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB|kB|MB|GB)?")
 _BYTES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "kB": 10**3, "MB": 10**6, "GB": 10**9}
 
@@ -28,7 +32,11 @@ def parse_duration(text: str) -> Duration:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(f'"{text}" is not a duration: write a number and ms, s, m, h or d, such as "2s"')
-    return Duration(float(match[1]) * _SECONDS[match[2]])
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if seconds > _LONGEST:
+        # A timer so far away is an OverflowError in uvloop.
+        raise ValueError(f'"{text}" is too long: at most 36500d')
+    return Duration(seconds)
 
 
 def parse_size(text: str) -> Size:
@@ -37,3 +45,19 @@ def parse_size(text: str) -> Size:
     if match is None:
         raise ValueError(f'"{text}" is not a size: write a number and B, KiB, MiB, GiB, kB, MB or GB')
     return Size(int(match[1]) * _BYTES[match[2] or "B"])
+
+
+_ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')
+
+
+def quoted(text: str) -> str:
+    """*text* as a basic string of TOML.
+
+    A JSON string is not one: JSON may write a character beyond U+FFFF as two escapes and DEL as it is,
+    and TOML refuses both. Raises ConfigError for what is no Unicode, such as a path with other bytes.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(f"{text!a} is not UTF-8 text") from None
+    return '"' + _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + '"'

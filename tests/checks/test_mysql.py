@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,7 @@ def packet(payload: bytes) -> bytes:
     return len(payload).to_bytes(3, "little") + b"\0" + payload
 
 
-async def probe(data: bytes, **options: str) -> str:
+async def probe(data: bytes, **options: Any) -> str:
     async with Backend(sending(data)) as address:
         async with asyncio.timeout(5):
             return await MysqlCheck(MysqlCheckOptions(**options)).probe(Address.parse(address))
@@ -69,13 +70,29 @@ async def test_a_server_that_breaks_off_the_login() -> None:
         await probe(packet(b"\xff\x10\x04#08004Too many connections"), user="check")
 
 
+@pytest.mark.parametrize(
+    "data", [b"\0\0\0\0", packet(b"\x0a"), packet(b"\x0a5.7\0"), packet(b"\x0a\xff\0" + b"a" * 40)]
+)
+@on_both_loops
+async def test_a_server_whose_greeting_the_driver_cannot_read(data: bytes) -> None:
+    with pytest.raises(CheckFailed):
+        await probe(data, user="check")
+
+
+def test_a_password_without_a_user_and_two_passwords_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match='password_env: a password needs "user", too'):
+        MysqlCheckOptions(password_env="X")
+    with pytest.raises(ValueError, match="password_file: "):
+        MysqlCheckOptions(user="u", password_env="X", password_file=tmp_path)
+
+
 def test_where_the_password_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CHECK_PASSWORD", "one")
     (tmp_path / "password").write_text("two\n")
     assert MysqlCheckOptions().password() == ""
-    assert MysqlCheckOptions(password_env="CHECK_PASSWORD").password() == "one"
-    assert MysqlCheckOptions(password_file=str(tmp_path / "password")).password() == "two"
+    assert MysqlCheckOptions("u", password_env="CHECK_PASSWORD").password() == "one"
+    assert MysqlCheckOptions("u", password_file=tmp_path / "password").password() == "two"
     with pytest.raises(CheckFailed, match=r"\$NO_SUCH_VARIABLE is not set"):
-        MysqlCheckOptions(password_env="NO_SUCH_VARIABLE").password()
+        MysqlCheckOptions("u", password_env="NO_SUCH_VARIABLE").password()
     with pytest.raises(CheckFailed, match="No such file"):
-        MysqlCheckOptions(password_file=str(tmp_path / "nope")).password()
+        MysqlCheckOptions("u", password_file=tmp_path / "nope").password()

@@ -214,3 +214,47 @@ def test_any_values_give_a_config_or_its_problems(table: dict[str, object]) -> N
     except ConfigError as error:
         assert error.problems
         assert all("\n" not in line and "not valid TOML" not in line for line in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("a = " + "1" * 5000, None),
+        ("a = " + "[" * 3000 + "]" * 3000, ["not valid TOML: nested too deeply"]),
+        (
+            '[listeners."a\\nb\\u001b"]\nlisten = "x"\npool = "p"\n[[pools.p.servers]]\nname = "s"\naddress = "a:1"',
+            [r'listeners."a\nb\x1b".listen: "x" is not an address: expected "host:port"'],
+        ),
+        (changed('name = "web2"', 'name = ""'), ["pools.web.servers[2].name: a name must not be empty"]),
+        (changed('mode = "http"', 'mode = "HTTP"'), ['listeners.web.mode: "HTTP" is not one of tcp, http (did you mean "http"?)']),
+        (
+            '[listeners.a]\nlisten = "a:1"\npool = "p"\n[[pools]]\nname = "p"',
+            ["pools: expected tables [pools.NAME]"],
+        ),
+        ('[[listeners]]\nlisten = "a:1"', ["listeners: expected tables [listeners.NAME], got an array"]),
+        (
+            '[listeners.a]\nlisten = "a:1"\npool = "p"\n[pools.p.servers]\nname = "s"',
+            ["pools.p.servers: expected an array, got a table"],
+        ),
+        (
+            '[listeners.a]\nlisten = "a:1"\nmode = "http"\nroutes = [1, {}]',
+            ["listeners.a.routes[1]: expected a table, got a whole number"],
+        ),
+        ("[serverz]\n[admin]\nlisten = 'a:1'", ["serverz: unknown key (known: admin, global, listeners, pools)"]),
+    ],
+)  # fmt: skip
+def test_odd_files(text: str, problems: list[str] | None) -> None:
+    found = problems_of(text)
+    if problems is not None:
+        assert found == problems
+
+
+def test_a_password_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "lb.toml"
+    check = '[pools.web.health]\ncheck = "mysql"\nuser = "u"\npassword_file = "secret"'
+    file.write_text(
+        f'[listeners.a]\nlisten = "a:1"\npool = "web"\n{check}\n[[pools.web.servers]]\nname = "s"\naddress = "a:2"'
+    )
+    health = load(file, catalog()).pools["web"].health
+    assert health is not None
+    assert health.options.password_file == tmp_path / "secret"

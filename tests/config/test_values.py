@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbkit.config.values import parse_duration, parse_size
+from lbkit.config.values import parse_duration, parse_size, quoted
+from lbkit.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,19 @@ def test_anything_else_is_a_value_error(text: str) -> None:
             parse(text)
         except ValueError:
             continue
+
+
+def test_a_duration_that_no_timer_can_take() -> None:
+    for text in ("36501d", "9" * 400 + "s"):
+        with pytest.raises(ValueError, match="is too long: at most 36500d"):
+            parse_duration(text)
+
+
+@given(st.text())
+def test_quoted_text_is_read_back_as_it_was(text: str) -> None:
+    assert tomllib.loads(f"x = {quoted(text)}") == {"x": text}
+
+
+def test_what_is_no_unicode_cannot_be_quoted() -> None:
+    with pytest.raises(ConfigError, match=r"'/home/\\udcff' is not UTF-8 text"):
+        quoted("/home/\udcff")
