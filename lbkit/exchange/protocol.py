@@ -16,6 +16,7 @@ Rejected: asyncio streams, which cost a second buffer and a wake-up per read.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import struct
@@ -34,6 +35,8 @@ __all__ = ["HttpProtocol", "Shared"]
 
 _log = logging.getLogger("lbkit.http")
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# The machine's trouble and no bug: it hits every request, and a traceback of each would fill the disk.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EIO)
 
 
 class Shared(Protocol):
@@ -210,8 +213,10 @@ class HttpProtocol(asyncio.Protocol):
             await self._http.handler(exchange)
             if exchange.ended or self._is_aborted or self._is_lost:
                 return
-            _log.error("the handler of %s left its response unfinished", exchange.request.path)
-            status = 500
+            status = 0
+            if not exchange.disconnected:  # else there is nobody to finish it for
+                _log.error("the handler of %s left its response unfinished", exchange.request.path)
+                status = 500
         except asyncio.CancelledError:
             self.abort()
             raise
@@ -219,9 +224,12 @@ class HttpProtocol(asyncio.Protocol):
             status = _status_of(error)
             if not isinstance(error, ClientError):
                 self._http.report(f"{status} for {exchange.request.path!r}: {error}")
-        except Exception:  # noqa: BLE001 - a bug of the handler: logged whole, and its client gets a 500
-            _log.exception("the handler of %s failed", exchange.request.path)
+        except Exception as error:  # noqa: BLE001 - a bug of the handler: logged whole, its client gets a 500
             status = 500
+            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+                self._http.report(f"{status} for {exchange.request.path!r}: {error}")
+            else:
+                _log.exception("the handler of %s failed", exchange.request.path)
         if not exchange.ended:
             self._fail(exchange, status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 
 import pytest
@@ -160,6 +161,42 @@ async def test_a_handler_that_forgets_to_answer() -> None:
         pass
 
     assert (await ask(handler, LAST_GET)).startswith(b"HTTP/1.1 500 ")
+
+
+@on_both_loops
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_handler_that_stops_because_its_client_left_is_no_bug(
+    started: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handler(exchange: Exchange) -> None:
+        if started:
+            await exchange.start(200, [])
+        await exchange.wait_disconnected()
+
+    async with site(handler) as where:
+        async with where.client() as client:
+            client.send(GET)
+            await served(where, len(GET))
+            if started:
+                await client.until(b"\r\n\r\n")  # with something unread it would leave with a reset
+        async with asyncio.timeout(5):
+            while where.http.open_connections:
+                await asyncio.sleep(0)
+    assert not caplog.records
+
+
+@on_both_loops
+async def test_a_machine_without_descriptors_is_reported_once_a_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def handler(exchange: Exchange) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with site(handler, clock=Clock()) as where, where.client() as client:
+        for _ in range(3):
+            client.send(GET)
+            assert (await client.response())[0] == 500
+    assert [record.exc_info for record in caplog.records] == [None]
 
 
 @on_both_loops
