@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import json
 import logging
 import resource
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 from rich.console import Console
 from rich.table import Table
 
@@ -28,8 +28,9 @@ from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
 from lbkit.config import Config, load, loads
+from lbkit.config.values import quoted
 from lbkit.errors import ConfigError, LbkitError
-from lbkit.registry import Registry
+from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
 from lbkit.runtime import Runtime, catalog
 from lbkit.server import Address
@@ -60,8 +61,6 @@ def _exit_codes() -> Iterator[None]:
     except LbkitError as error:
         click.echo(f"lbkit: {error}", err=True)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 class _AddressType(click.ParamType[Address]):
@@ -128,7 +127,8 @@ def run(
     SIGTERM and Ctrl-C stop accepting, let sessions end within drain_timeout, and exit 0;
            a second one stops at once.
     """
-    flags = bool(listen or servers)
+    source = click.get_current_context().get_parameter_source
+    flags = [name for name in _RUN_FLAGS if source(name) is ParameterSource.COMMANDLINE]
     if (file is None) == (not flags):
         raise ConfigError("give either FILE, or --listen and --server (see lbkit run --help)")
     if file is not None:
@@ -141,19 +141,21 @@ def run(
         _run_loop(_serve(_load_flags(text), None))
 
 
+_RUN_FLAGS = ("listen", "servers", "mode", "algorithm", "check", "admin")
+
+
 def _toml_of_flags(
     listen: str, servers: tuple[str, ...], mode: str, algorithm: str, check: str | None, admin: str | None
 ) -> str:
     """The file that says the same as the flags: one set of rules and messages for both."""
-    text = json.dumps  # a JSON string is a TOML string
-    lines = [f"[listeners.main]\nlisten = {text(listen)}\nmode = {text(mode)}\npool = 'main'"]
-    if admin:
-        lines.append(f"[admin]\nlisten = {text(admin)}")
-    lines.append(f"[pools.main]\nalgorithm = {text(algorithm)}")
-    if check:
-        lines.append(f"[pools.main.health]\ncheck = {text(check)}")
+    lines = [f"[listeners.main]\nlisten = {quoted(listen)}\nmode = {quoted(mode)}\npool = 'main'"]
+    if admin is not None:
+        lines.append(f"[admin]\nlisten = {quoted(admin)}")
+    lines.append(f"[pools.main]\nalgorithm = {quoted(algorithm)}")
+    if check is not None:
+        lines.append(f"[pools.main.health]\ncheck = {quoted(check)}")
     lines += [
-        f"[[pools.main.servers]]\nname = 'server{number}'\naddress = {text(server)}"
+        f"[[pools.main.servers]]\nname = 'server{number}'\naddress = {quoted(server)}"
         for number, server in enumerate(servers, 1)
     ]
     return "\n".join(lines)
@@ -279,9 +281,8 @@ def check(file: Path) -> None:
 @click.option("--listen", metavar="ADDR", default="127.0.0.1:8000", show_default=True)
 def static(folder: Path, listen: str) -> None:
     """Serve the files of the folder DIR."""
-    text = json.dumps
-    route = f"[[listeners.static.routes]]\npath = '/'\nstatic = {text(str(folder.absolute()))}"
-    config = f"[listeners.static]\nlisten = {text(listen)}\nmode = 'http'\n{route}"
+    route = f"[[listeners.static.routes]]\npath = '/'\nstatic = {quoted(str(folder.absolute()))}"
+    config = f"[listeners.static]\nlisten = {quoted(listen)}\nmode = 'http'\n{route}"
     names = {"listeners.static.listen": "--listen", "listeners.static.routes[1].static": "DIR"}
     try:
         loaded = loads(config, catalog())
@@ -364,7 +365,7 @@ def up(
     Ctrl-C stops all of it. A part that dies is started again.
     """
     if algorithm not in ALGORITHMS:
-        raise ConfigError(f'--algorithm: unknown algorithm "{algorithm}" (known: {", ".join(ALGORITHMS)})')
+        raise ConfigError(f'--algorithm: unknown algorithm "{algorithm}"{nearest(algorithm, ALGORITHMS)}')
     settings = StackSettings(
         (directory or _default_directory("stack")).absolute(),
         listen=listen,

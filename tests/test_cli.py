@@ -87,6 +87,8 @@ def test_a_missing_file() -> None:
         ),
         (["--listen", "a:1"], "both --listen and --server are needed"),
         ([], "give either FILE, or --listen and --server (see lbkit run --help)"),
+        (["x.toml", "--mode", "http"], "give either FILE, or --listen and --server (see lbkit run --help)"),
+        (["--mode", "http"], "both --listen and --server are needed"),
         (["x.toml", "--listen", "a:1"], "give either FILE, or --listen and --server (see lbkit run --help)"),
     ],
 )
@@ -128,6 +130,18 @@ def test_an_unknown_algorithm_of_the_stack() -> None:
         "--algorithm",
         "x",
     )
+
+
+def test_the_nearest_algorithm_of_the_stack_is_named() -> None:
+    line = 'lbkit: --algorithm: unknown algorithm "rond_robin" (did you mean "round_robin"?)'
+    check_error(2, [line], "up", "--algorithm", "rond_robin")
+
+
+def test_one_address_twice_in_the_stack(tmp_path: Path) -> None:
+    address = "127.0.0.1:18080"
+    line = f"lbkit: the balancer and its /metrics cannot both listen on {address}"
+    arguments = ["--dir", str(tmp_path), "--listen", address, "--admin", address]
+    check_error(2, [line], "up", "--no-mysql", *arguments)
 
 
 def test_wrong_usage_exits_2() -> None:

@@ -11,11 +11,11 @@ Everything listens on loopback.
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import socket
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -27,7 +27,8 @@ from lbkit.cluster.pair import DatabaseCluster, RunningServer
 from lbkit.cluster.report import Report, Silent
 from lbkit.cluster.statedir import StateDir
 from lbkit.cluster.supervisor import Supervisor
-from lbkit.errors import ConnectFailed, StartFailed
+from lbkit.config.values import quoted
+from lbkit.errors import ConfigError, ConnectFailed, StartFailed
 from lbkit.server import Address
 from lbkit.sockets import bind, connect
 
@@ -42,7 +43,8 @@ HOST = "127.0.0.1"
 class StackSettings:
     """What `Stack` starts.
 
-    `listen` is the balancer's address and `admin` where its /metrics and /status are. `algorithm`
+    `listen` is the balancer's address and `admin` where its /metrics and /status are; port 0 is any free
+    one, to be read from `Stack.settings` after the start. `algorithm`
     is the balancer's over the web servers. Without `mysql` the app runs without a database.
     """
 
@@ -104,7 +106,7 @@ class Stack:
     async def start(self) -> None:
         """Start all parts, database first; nothing is left running when that fails.
 
-        Raises StartFailed in one line.
+        Raises StartFailed in one line, and ConfigError where `listen` and `admin` are the same.
         """
         self._state.lock()
         try:
@@ -116,7 +118,7 @@ class Stack:
     async def _start(self) -> None:
         for child in await asyncio.to_thread(self._state.end_leftovers):
             self._report.say(f"ended {child.name} (process {child.pid}), left by a run that was killed")
-        self._check_ports()
+        self._choose_ports()
         if self.settings.mysql:
             await self._start_database()
         apps = _addresses("app", self.settings.app_servers)
@@ -125,10 +127,13 @@ class Stack:
         await self._start_group([self._web(name, address, apps) for name, address in webs.items()])
         await self._start_group([self._balancer(webs)])
 
-    def _check_ports(self) -> None:
-        """Find a taken port now, not after the database was started."""
-        for address in (self.settings.listen, self.settings.admin):
-            bind(address).close()
+    def _choose_ports(self) -> None:
+        """Find a taken port now, not after the database was started; port 0 becomes a free one."""
+        listen, admin = self.settings.listen, self.settings.admin
+        if listen == admin and (listen.port or listen.path):
+            raise ConfigError(f"the balancer and its /metrics cannot both listen on {listen}")
+        with bind(listen) as one, bind(admin) as two:
+            self.settings = replace(self.settings, listen=_real(listen, one), admin=_real(admin, two))
 
     async def _start_database(self) -> None:
         settings = self.settings
@@ -152,8 +157,7 @@ class Stack:
         return self._child(name, command, env), "app server", address
 
     def _web(self, name: str, address: Address, apps: dict[str, Address]) -> tuple[Child, str, Address]:
-        # A JSON string is a TOML string.
-        text = _WEB.format(name=name, listen=address, static=json.dumps(str(guestbook_folder() / "static")))
+        text = _WEB.format(name=name, listen=address, static=quoted(str(guestbook_folder() / "static")))
         file = self._write(name, text + _pool("app", "round_robin", "/health", apps))
         return self._child(name, ["run", str(file)], {}), "web server", address
 
@@ -165,7 +169,10 @@ class Stack:
 
     def _write(self, name: str, text: str) -> Path:
         file = self.settings.directory / f"{name}.toml"
-        file.write_text(text, "utf-8")
+        try:
+            file.write_text(text, "utf-8")
+        except OSError as error:
+            raise StartFailed(f"cannot write {file}: {error.strerror}") from None
         return file
 
     def _child(self, name: str, arguments: Sequence[str], env: dict[str, str]) -> Child:
@@ -219,6 +226,10 @@ def _database_part(server: RunningServer) -> Part:
 
 def _addresses(prefix: str, count: int) -> dict[str, Address]:
     return {f"{prefix}{number}": Address(HOST, free_port()) for number in range(1, count + 1)}
+
+
+def _real(address: Address, bound: socket.socket) -> Address:
+    return address if address.path else replace(address, port=bound.getsockname()[1])
 
 
 async def _answers(child: Child, address: Address) -> None:

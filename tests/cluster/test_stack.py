@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from lbkit.cluster.mysqld import free_port
 from lbkit.cluster.stack import Stack, StackSettings, guestbook_folder
 from lbkit.config import load
-from lbkit.errors import StartFailed
+from lbkit.errors import ConfigError, StartFailed
 from lbkit.runtime import catalog
 from lbkit.server import Address
+from lbkit.sockets import connect
 
 
 def settings(folder: Path, **changes: object) -> StackSettings:
@@ -32,6 +34,25 @@ async def test_a_port_in_use_is_found_before_anything_is_started(tmp_path: Path)
         with pytest.raises(StartFailed, match=f"cannot listen on {address}: it is in use"):
             await Stack(settings(tmp_path, listen=address)).start()
     assert not (tmp_path / "app1.log").exists()
+
+
+async def test_one_address_for_two_listeners_is_found_before_anything_is_started(tmp_path: Path) -> None:
+    address = Address("127.0.0.1", free_port())
+    with pytest.raises(ConfigError, match=f"cannot both listen on {address}"):
+        await Stack(settings(tmp_path, listen=address, admin=address)).start()
+    assert not (tmp_path / "app1.log").exists()
+
+
+async def test_port_0_becomes_a_free_one(tmp_path: Path) -> None:
+    async with Stack(settings(tmp_path)) as stack:
+        assert stack.settings.listen.port not in (0, stack.settings.admin.port)
+        (await connect(stack.settings.listen, timeout=5)).close()
+
+
+async def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "web1.toml").mkdir()
+    with pytest.raises(StartFailed, match=r"cannot write .*/web1\.toml: Is a directory"):
+        await Stack(settings(tmp_path)).start()
 
 
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:

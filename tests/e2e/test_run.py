@@ -244,9 +244,12 @@ def test_a_server_that_goes_away_is_noticed_and_taken_back(tmp_path: Path) -> No
             back.close()
 
 
-def test_static(tmp_path: Path) -> None:
-    (tmp_path / "index.html").write_text("<h1>hello</h1>")
-    with Lbkit("static", str(tmp_path), "--listen", "127.0.0.1:0", log=tmp_path / "log") as lbkit:
+@pytest.mark.parametrize("name", ["site", "my 'web' \"site\" \\ 📁 \x7f\n"])
+def test_static(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    (folder / "index.html").write_text("<h1>hello</h1>")
+    with Lbkit("static", str(folder), "--listen", "127.0.0.1:0", log=tmp_path / "log") as lbkit:
         host, port = lbkit.listens("static")
         with socket.create_connection((host, port)) as sock:
             sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
