@@ -104,6 +104,7 @@ class Forwarder:
         """Answer *exchange*; raises NoServerAvailable, a ServerError or ClientError where it can't be."""
         tried: list[Server] = []
         failure: ServerError | None = None
+        has_died = False
         reuse = _may_reuse(exchange)
         while True:
             server = self._pick(tried, failure)
@@ -114,9 +115,10 @@ class Forwarder:
                 failure = error
                 tried.append(server)
             except _Unanswered as error:
-                if not error.was_kept and isinstance(failure, _Unanswered):
-                    raise
                 if not error.was_kept:
+                    if has_died:
+                        raise
+                    has_died = True
                     failure = error
                     tried.append(server)
                 reuse = False

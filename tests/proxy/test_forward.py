@@ -349,10 +349,12 @@ async def test_a_server_that_dies_before_it_answers_is_replaced_once() -> None:
 
 
 @on_both_loops
-async def test_a_request_that_kills_is_not_shown_to_every_server() -> None:
+@pytest.mark.parametrize("down", [[], [refusing("down")]])
+async def test_a_request_that_kills_is_not_shown_to_every_server(down: list[Server]) -> None:
     async with contextlib.AsyncExitStack() as stack:
         all_ = [await stack.enter_async_context(upstream(once(b""), name)) for name in "abcd"]
-        lb = await stack.enter_async_context(proxy(*(each.server for each in all_)))
+        first, *others = [each.server for each in all_]
+        lb = await stack.enter_async_context(proxy(first, *down, *others))
         client = await stack.enter_async_context(lb.site.client())
         assert await status_of(client) == 502
         assert sum(each.connections for each in all_) == 2
