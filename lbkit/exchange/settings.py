@@ -13,7 +13,8 @@ __all__ = ["HttpSettings"]
 class HttpSettings:
     """Limits of an HTTP server. Durations are seconds, sizes bytes.
 
-    A change takes effect on open connections at their next step.
+    A change takes effect on open connections at their next step, except for `limits`, which a connection
+    keeps.
     """
 
     limits: Limits = field(default_factory=Limits)
