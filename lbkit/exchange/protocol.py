@@ -268,8 +268,8 @@ class HttpProtocol(asyncio.Protocol):
     # ---- closing ----
 
     def shutdown(self) -> None:
-        """Close when the present exchange is over; at once where there is none."""
-        if self._exchange is None and self._engine.awaits_head:
+        """Close when the present exchange is over; at once where none is and none has begun to come."""
+        if self._exchange is None and self._engine.awaits_head and not self._engine.buffered:
             self._transport.close()
 
     def abort(self) -> None:

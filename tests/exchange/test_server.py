@@ -36,6 +36,21 @@ async def test_draining_lets_requests_end_and_closes_the_rest() -> None:
 
 
 @on_both_loops
+async def test_draining_waits_for_the_rest_of_a_head() -> None:
+    async with site(empty) as where, where.client() as client:
+        client.send(GET[:9])
+        async with asyncio.timeout(5):
+            while where.http.counters.bytes_in < 9:
+                await asyncio.sleep(0)
+        drain = asyncio.create_task(where.http.drain(5))
+        await asyncio.sleep(0)
+        client.send(GET[9:])
+        status, fields, _ = await client.response()
+        assert (status, fields["connection"]) == (200, "close")
+        assert await drain == 0
+
+
+@on_both_loops
 async def test_draining_has_an_end() -> None:
     cancelled = asyncio.Event()
     begun = asyncio.Event()
