@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import re
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -46,6 +47,8 @@ logger = logging.getLogger("lbkit")
 
 Service = TcpService | HttpService
 ADMIN = "admin"
+# What must not be in the name that a proxy goes by in Via (RFC 9110 §5.6.2); a listener may have any name.
+_NO_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 def catalog() -> Catalog:
@@ -433,12 +436,13 @@ class Runtime:
         )
         target = self._pools[pool].pool
         known = forwarders.get(pool)
-        if known is not None and known.pool is target and known.name == name:
+        pseudonym = _NO_TOKEN.sub("_", name)
+        if known is not None and known.pool is target and known.name == pseudonym:
             known.settings = settings
             return
         if known is not None:
             known.close()
-        forwarders[pool] = Forwarder(target, name, settings, ticker=self._ticker, clock=self._loop.time)
+        forwarders[pool] = Forwarder(target, pseudonym, settings, ticker=self._ticker, clock=self._loop.time)
 
     def _retire(self, service: Service, forwarders: Mapping[str, Forwarder]) -> None:
         """A service that gets no more sessions: it is kept until its last one has ended."""

@@ -85,13 +85,13 @@ def _remove_stale_unix_socket(address: Address) -> None:
 
 
 class Dial:
-    """One attempt to connect to a server.
+    """One attempt to connect to a server; the addresses of a name are tried one after the other.
 
     `done` is called exactly once, with a connected non-blocking socket that the callee owns, or with
     ConnectFailed; after `cancel` it is not called. It may be called from within `start`.
     """
 
-    __slots__ = ("_address", "_done", "_loop", "_resolving", "_sock")
+    __slots__ = ("_address", "_done", "_loop", "_others", "_resolving", "_sock")
 
     def __init__(
         self,
@@ -104,6 +104,7 @@ class Dial:
         self._done = done
         self._sock: socket.socket | None = None
         self._resolving: asyncio.Task[None] | None = None
+        self._others: list[Address] = []
 
     def start(self) -> None:
         """Begin; call once."""
@@ -119,7 +120,9 @@ class Dial:
         except OSError as error:
             self._fail(f'cannot resolve "{host}": {error.strerror}')
         else:
-            self._connect(Address(str(found[0][4][0]), self._address.port))
+            # localhost is often ::1 first, where a server that listens on 127.0.0.1 is not.
+            first, *self._others = [Address(str(entry[4][0]), self._address.port) for entry in found]
+            self._connect(first)
 
     def _connect(self, address: Address) -> None:
         try:
@@ -152,7 +155,10 @@ class Dial:
         if self._sock is not None:
             self._sock.close()
             self._sock = None
-        self._done(ConnectFailed(f"{self._address}: {reason}"))
+        if self._others:
+            self._connect(self._others.pop(0))
+        else:
+            self._done(ConnectFailed(f"{self._address}: {reason}"))
 
     def cancel(self) -> None:
         """Give up; nothing stays open."""
@@ -177,7 +183,7 @@ async def connect(address: Address, timeout: float) -> socket.socket:
         async with asyncio.timeout(timeout or None):
             result = await asyncio.shield(future)
     except TimeoutError:
-        dial.cancel()
+        _close_result(future, dial)
         raise ConnectFailed(f"{address}: not connected within {timeout:g} s") from None
     except asyncio.CancelledError:
         _close_result(future, dial)

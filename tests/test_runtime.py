@@ -194,6 +194,20 @@ async def test_reload_changes_algorithm_and_checks() -> None:
 
 
 @on_both_loops
+async def test_a_listener_of_any_name_forwards() -> None:
+    async def headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        body = await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+
+    async with Backend(headers) as backend:
+        text = '[listeners."日本 web"]\nlisten = "127.0.0.1:0"\nmode = "http"\npool = "p"\n[pools.p]\n'
+        async with running(loads(text + server("a", backend), catalog())) as runtime:
+            status, body = await get(runtime.addresses["日本 web"])
+            assert status == b"HTTP/1.1 200 OK"
+            assert b"Via: 1.1 ___web\r\n" in body
+
+
+@on_both_loops
 async def test_drain() -> None:
     async with Backend(echo) as one:
         config = tcp(server("a", one), more='[global]\ndrain_timeout = "5s"')

@@ -61,6 +61,25 @@ async def test_connect_resolves_a_name() -> None:
         (await connect(Address("localhost", address_of(listening).port), timeout=5)).close()
 
 
+async def test_every_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    with bind(Address("127.0.0.1", 0)) as listening:
+        port = address_of(listening).port
+        found: list[str] = []
+
+        async def resolve(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+            return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in found]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
+        found += ["127.0.0.2", "127.0.0.3", "127.0.0.1"]
+        with await connect(Address("many.example", port), timeout=5) as sock:
+            assert sock.getpeername() == ("127.0.0.1", port)
+        found.remove("127.0.0.1")
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(ConnectFailed, match=f"many.example:{port}: connection refused"):
+            await connect(Address("many.example", port), timeout=5)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_refused() -> None:
     with bind(Address("127.0.0.1", 0)) as sock:
         address = address_of(sock)
