@@ -7,6 +7,7 @@ lines elsewhere, so that a log file stays readable.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import Protocol
 
@@ -51,7 +52,9 @@ class LineReport:
         self._next: dict[str, int] = {}
 
     def say(self, text: str) -> None:
-        print(f"lbkit: {text}", file=sys.stderr, flush=True)
+        # Where nobody reads any more, or the disk is full, the work that is told of goes on all the same.
+        with contextlib.suppress(OSError):
+            print(f"lbkit: {text}", file=sys.stderr, flush=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
         percent = min(100, done * 100 // total) if total else 100

@@ -87,11 +87,13 @@ class StateDir:
             file.close()
             who = f"process {owner}" if owner else "another process"
             raise StartFailed(f"{self.path} is in use by {who}") from None
-        file.seek(0)
-        file.truncate()
-        file.write(f"{os.getpid()}\n")
-        file.flush()
         self._file = file
+        try:
+            os.ftruncate(file.fileno(), 0)
+            os.pwrite(file.fileno(), f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.unlock()
+            raise StartFailed(f"cannot write to {self.path}: {error.strerror}") from None
 
     def unlock(self) -> None:
         """Give the directory up; harmless when it isn't held."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from lbkit.cluster.report import LineReport, RichReport, Silent, console
@@ -48,3 +50,12 @@ def test_a_bar_ends_with_its_work() -> None:
 
 def test_no_terminal_no_bar() -> None:
     assert type(console()) is LineReport
+
+
+def test_nobody_there_to_read_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stderr", full)
+        LineReport().say("something")
+        monkeypatch.undo()
+        with contextlib.suppress(OSError):
+            full.close()  # which tries once more

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -166,3 +167,17 @@ def test_start_times_differ_and_the_portable_way_agrees() -> None:
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert statedir._start_from_ps(process.pid) is None
     assert statedir._start_from_ps(process.pid) is None
+
+
+def test_a_full_disk_is_one_line_and_the_directory_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(statedir.os, "pwrite", full)
+    with pytest.raises(StartFailed, match=f"cannot write to {tmp_path}: No space left on device"):
+        StateDir(tmp_path).lock()
+    monkeypatch.undo()
+    with StateDir(tmp_path):
+        pass
