@@ -3,7 +3,8 @@
 The engine turns bytes into events; this class moves them between transport, engine and `Exchange`:
 
 - One exchange at a time. Requests that a client sends ahead stay in the engine, in order; when too
-  much is held, the transport is no longer read from, and the client's TCP window closes.
+  much is held, the transport is no longer read from, and the client's TCP window closes. None is begun
+  while the client leaves the responses before it unread: they would pile up here.
 - An exchange is over when its response is complete, not when its handler returns: an application may
   go on with work of its own while the connection serves the next request.
 - A response that was refused a request's body is followed by a lingering close: the sending side is
@@ -121,12 +122,13 @@ class HttpProtocol(asyncio.Protocol):
             self._since = self._http.now()
 
     def eof_received(self) -> bool:
-        if self._exchange is None:
+        if self._exchange is None and not self._is_held_back:
             return False
         if not self._is_broken:
             self._engine.receive(b"")
             self._advance()
-        self._exchange.lose()
+        if self._exchange is not None:
+            self._exchange.lose()
         # The client may have shut its sending side only, and still read; TLS knows no such state.
         return self.scheme == "http"
 
@@ -134,15 +136,26 @@ class HttpProtocol(asyncio.Protocol):
         self._is_write_paused = True
 
     def resume_writing(self) -> None:
-        self._is_write_paused = False
+        held_back, self._is_write_paused = self._is_held_back, False
         self._wake_writers()
+        if held_back:
+            self._advance()
 
     # ---- requests ----
+
+    @property
+    def _is_held_back(self) -> bool:
+        """Whether a next request has begun to come and its turn waits for the client to read."""
+        is_next = self._exchange is None and self._engine.awaits_head and self._engine.buffered > 0
+        return is_next and self._is_write_paused
 
     def _advance(self) -> None:
         """Handle every event that the engine has by now."""
         try:
-            while not self._is_lingering and (event := self._engine.next_event()) is not None:
+            while not (self._is_lingering or self._is_held_back):
+                event = self._engine.next_event()
+                if event is None:
+                    break
                 self._handle(event)
         except ClientError as error:
             self._refuse(error)

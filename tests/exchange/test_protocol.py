@@ -108,6 +108,26 @@ async def test_requests_sent_ahead_are_not_read_without_bound() -> None:
 
 
 @on_both_loops
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_no_request_sent_ahead_is_begun_while_responses_are_unread(leaves: bool) -> None:
+    size, count = 200_000, 50
+
+    async def handler(exchange: Exchange) -> None:
+        await exchange.respond(200, [], exchange.request.path + b"x" * size)
+
+    async with site(handler) as where, where.client(receive_buffer=4096) as client:
+        for number in range(10, 10 + count):
+            client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+        if leaves:
+            client.writer.write_eof()
+        await asyncio.sleep(0.1)
+        assert where.http.counters.bytes_out < where.http.counters.requests * (size + 1000) < count * size / 2
+        for number in range(10, 10 + count):
+            _, _, body = await client.response()
+            assert body == b"/%d" % number + b"x" * size
+
+
+@on_both_loops
 @pytest.mark.parametrize(
     ("error", "status"),
     [
