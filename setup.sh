@@ -13,9 +13,12 @@ needed_mb=500
 stamp=.venv/.installed
 want="$(cksum <pyproject.toml) $(cksum <setup.sh) $*"
 
+# Programs in .venv hold its path, so that a clone that was moved or copied needs a new one.
+moved() { [ -f .venv/.place ] && [ "$(cat .venv/.place)" != "$(pwd -P)" ]; }
+
 # A stamp of more groups than asked for is fine: `make up` after `make test` has nothing to do.
 covered() {
-    [ -f "$stamp" ] && .venv/bin/python -c '' 2>/dev/null || return 1
+    [ -f "$stamp" ] && ! moved && .venv/bin/python -c '' 2>/dev/null || return 1
     have=$(cat "$stamp")
     case "$have" in "$(cksum <pyproject.toml) $(cksum <setup.sh)"*) ;; *) return 1 ;; esac
     for group in "$@"; do
@@ -27,7 +30,7 @@ covered "$@" && exit 0
 for group in test lint bench; do covered "$group" && case " $want " in *" $group "*) ;; *) want="$want $group" ;; esac; done
 
 find_python() {
-    for candidate in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
+    for candidate in "${PYTHON:-python3}" python3 python3.14 python3.13 python3.12 python3.11; do
         command -v "$candidate" >/dev/null 2>&1 &&
             "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null &&
             { printf '%s\n' "$candidate"; return; }
@@ -63,12 +66,13 @@ make_venv() {
         "$python" -c 'import venv' 2>/dev/null && venv_with_packaged_pip "$python" ||
             die "Python's venv module is missing: apt-get install python3-venv"
     fi
+    pwd -P >.venv/.place
 }
 
 free_mb=$(df -Pk . | awk 'NR == 2 { print int($4 / 1024) }')
 [ "$free_mb" -ge "$needed_mb" ] || die "no disk space: $needed_mb MB are needed in $(pwd), $free_mb MB are free"
 
-.venv/bin/python -m pip --version >/dev/null 2>&1 || make_venv
+if moved || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then make_venv; fi
 
 # What pip said last, as one line that says what to do.
 explain() {

@@ -110,6 +110,37 @@ def test_no_network(machine: Machine) -> None:
     )
 
 
+def installed(machine: Machine) -> None:
+    """As after a run that installed everything, without its downloads."""
+    (machine.clone / ".venv" / "bin").mkdir(parents=True)
+    (machine.clone / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    (machine.clone / ".venv" / ".place").write_text(f"{machine.clone}\n")
+    sums = [
+        subprocess.run(["cksum"], input=(machine.clone / name).read_bytes(), capture_output=True, check=True)
+        for name in ("pyproject.toml", "setup.sh")
+    ]
+    stamp = " ".join([*(done.stdout.decode().strip() for done in sums), ""])
+    (machine.clone / ".venv" / ".installed").write_text(stamp)
+
+
+def test_a_moved_clone_gets_a_new_environment(machine: Machine) -> None:
+    installed(machine)
+    assert machine.setup().stderr == "", "as it is nothing is missing"
+    machine.clone = machine.clone.rename(machine.clone.with_name("moved 'clone'"))
+    result = machine.setup(
+        PIP_INDEX_URL="http://127.0.0.1:9/simple", PIP_RETRIES="0", PIP_CONFIG_FILE=os.devnull
+    )
+    assert "installing lbkit into .venv" in result.stderr
+    assert (machine.clone / ".venv" / ".place").read_text() == f"{machine.clone}\n"
+
+
+def test_an_interpreter_with_a_blank_in_its_path(machine: Machine, tmp_path: Path) -> None:
+    (tmp_path / "my python").symlink_to(sys.executable)
+    machine.program("python3", "exit 1")
+    machine.program("df", "printf 'x\\nx 100 90 10240 90%% /\\n'")
+    machine.refuses("no disk space", PYTHON=str(tmp_path / "my python"))
+
+
 def test_what_is_installed_is_not_installed_again() -> None:
     """On the checkout that runs this test everything is there: no output, no work."""
     result = subprocess.run(["sh", str(ROOT / "setup.sh")], capture_output=True, text=True, timeout=60)
