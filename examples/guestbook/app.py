@@ -68,7 +68,8 @@ class Guestbook:
         if body is None:
             return 413, [TEXT], b"413 Content Too Large\n"
         form = parse_qs(body.decode("utf-8", "replace"))
-        author, text = (form.get(key, [""])[0].strip() for key in ("author", "text"))
+        # Browsers send each line break as two characters but count it as one against maxlength.
+        author, text = (form.get(key, [""])[0].replace("\r\n", "\n").strip() for key in ("author", "text"))
         if not author or not text or len(author) > 80 or len(text) > 500:
             return 400, [TEXT], b"Name (1-80 characters) and message (1-500 characters) are needed.\n"
         await self.store.add(author, text)

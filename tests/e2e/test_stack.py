@@ -213,3 +213,6 @@ def test_bad_forms_and_methods_are_refused(tmp_path: Path) -> None:
             assert caught.value.code == code
             caught.value.close()
         assert "No database is running" in running.page()
+        lines = "a\r\n" * 249 + "ä"
+        written = {running.write("Ada", lines).count("a\n" * 249 + "ä") for _ in range(4)}
+        assert written & {1, 2}, "500 characters as a browser counts them"
