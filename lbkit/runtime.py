@@ -84,7 +84,8 @@ class _Plan:
 
     pools: dict[str, Pool]
     relays: dict[str, type[Relay]]
-    files: dict[tuple[str, str], StaticFiles]
+    files: dict[tuple[str, int], StaticFiles]
+    """By listener and place of the route: two routes may show one folder."""
     bound: dict[str, Listener]
     first_results: dict[str, dict[str, tuple[bool, str]]]
     """By pool and server: what the first check of a new server said."""
@@ -198,9 +199,9 @@ class Runtime:
     async def _prepare(self, config: Config) -> _Plan:
         relays = {name: _relay(name, item) for name, item in config.listeners.items() if item.mode == "tcp"}
         files = {
-            (name, route.static): StaticFiles(route.static, strip_prefix=route.path)
+            (name, index): StaticFiles(route.static, strip_prefix=route.path)
             for name, item in config.listeners.items()
-            for route in item.routes
+            for index, route in enumerate(item.routes)
             if route.static is not None
         }
         pools = {name: self._known_or_new(name, item) for name, item in config.pools.items()}
@@ -419,8 +420,8 @@ class Runtime:
         for pool in wanted:
             self._forwarder(name, pool, config, forwarders)
         targets: list[Handler] = [
-            forwarders[route.pool] if route.pool else plan.files[name, route.static or ""]
-            for route in config.routes
+            forwarders[route.pool] if route.pool else plan.files[name, index]
+            for index, route in enumerate(config.routes)
         ]
         routes = [
             Route(route.host, route.path, target)

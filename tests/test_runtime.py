@@ -103,6 +103,20 @@ async def test_http_routes_to_files_and_pools_and_the_admin_endpoint(tmp_path: P
 
 
 @on_both_loops
+async def test_two_routes_may_show_one_folder(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("f")
+    routes = "".join(
+        f'[[listeners.web.routes]]\npath = "/{name}/"\nstatic = {json.dumps(str(tmp_path))}\n'
+        for name in "ab"
+    )
+    async with running(
+        loads(f'[listeners.web]\nlisten = "127.0.0.1:0"\nmode = "http"\n{routes}', catalog())
+    ) as runtime:
+        for name in "ab":
+            assert await get(runtime.addresses["web"], f"/{name}/f.txt") == (b"HTTP/1.1 200 OK", b"f")
+
+
+@on_both_loops
 async def test_an_address_in_use_leaves_nothing_open() -> None:
     async with running(tcp(server("a", free_address()))) as runtime:
         taken = runtime.addresses["main"]
