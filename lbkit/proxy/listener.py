@@ -9,10 +9,12 @@ of descriptors or memory, where accepting again at once would only spin.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from lbkit.server import Address
 from lbkit.sockets import bind
@@ -26,6 +28,7 @@ Accept = Callable[[socket.socket], None]
 
 _BATCH = 64
 _PAUSE = 0.1
+_QUIET = 5.0
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -57,6 +60,7 @@ class Listener:
         self._sock: socket.socket | None = None
         self._accepting = False
         self._pause: asyncio.TimerHandle | None = None
+        self._quiet_until = 0.0
 
     @property
     def max_connections(self) -> int:
@@ -109,7 +113,10 @@ class Listener:
         # Any other error is of the one connection that left before it was accepted (accept(2)).
         self.accept_errors += 1
         if error.errno in _EXHAUSTED and self._sock is not None:
-            logger.warning("listener %s: accepting pauses for %g s: %s", self.name, _PAUSE, error.strerror)
+            now = self._loop.time()
+            if now >= self._quiet_until:  # it may go on for hours, ten times a second
+                self._quiet_until = now + _QUIET
+                logger.warning("listener %s: accepting pauses: %s", self.name, error.strerror)
             self._loop.remove_reader(self._sock.fileno())
             self._pause = self._loop.call_later(_PAUSE, self._resume)
 
@@ -130,3 +137,6 @@ class Listener:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
             self._sock = None
+            if self.address.path:
+                with contextlib.suppress(OSError):
+                    Path(self.address.path).unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -103,6 +104,10 @@ async def test_without_descriptors_it_pauses_and_resumes(caplog: pytest.LogCaptu
     for _ in range(20):
         await asyncio.sleep(0)
     assert accepting.listener.accept_errors == 1, "it does not spin"
+    async with asyncio.timeout(5):
+        while accepting.listener.accept_errors < 3:
+            await asyncio.sleep(0.01)
+    assert caplog.text.count("accepting pauses") == 1, "a long lack is not a flood of log lines"
     accepting.listener._sock = real
     (await accepting.next()).close()
     accepting.close()
@@ -120,6 +125,18 @@ async def test_stop_frees_the_address() -> None:
     again.bind()
     again.stop()
     accepting.close()
+
+
+async def test_no_file_of_a_unix_socket_is_left(tmp_path: Path) -> None:
+    file = tmp_path / "socket"
+    loop = asyncio.get_running_loop()
+    listener = Listener("unix", Address(path=str(file)), lambda sock: sock.close(), loop=loop)
+    listener.bind()
+    listener.start()
+    assert file.is_socket()
+    listener.stop()
+    assert not file.exists()
+    listener.stop()
 
 
 async def test_an_address_in_use() -> None:
