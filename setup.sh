@@ -79,6 +79,8 @@ explain() {
     log=.venv/install.log
     if grep -qE 'No space left' "$log"; then
         die "no disk space left while installing into $(pwd)/.venv"
+    elif grep -q 'CERTIFICATE_VERIFY_FAILED' "$log"; then
+        die "the package index's certificate is not trusted here: install ca-certificates, or set PIP_CERT to your proxy's (details: $log)"
     elif grep -qE 'NewConnectionError|NameResolutionError|Network is unreachable|ConnectTimeout|ProxyError|No matching distribution' "$log"; then
         die "no network: the Python packages cannot be downloaded; set pip's index-url or proxy if this machine needs one (details: $log)"
     fi
