@@ -303,19 +303,23 @@ def static(folder: Path, listen: str) -> None:
     help="Look for MODULE here (default: the current folder).",
 )
 def app(app: str, listen: Address, app_dir: Path) -> None:
-    """Serve an ASGI 3 application, such as `mysite.asgi:application`."""
+    """Serve an ASGI 3 application, such as `mysite.asgi:application`.
+
+    SIGTERM and Ctrl-C let requests end and stop the application; a second one stops at once.
+    """
     sys.path.insert(0, str(app_dir.absolute()))
-    _run_loop(_serve_app(app, listen))
+    _run_loop(_until_signal(_serve_app(app, listen)))
 
 
 async def _serve_app(name: str, listen: Address) -> None:
     from lbkit.asgi import load_app, serve
 
-    stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
     async with serve(load_app(name), listen) as server:
         logger.info("serving %s on %s", name, server.address)
-        await stopping.wait()
-        logger.info("stopping")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            logger.info("stopping")
 
 
 # ---------------------------------------------------------------------------------------- the stack
@@ -407,7 +411,10 @@ def _print_stack(stack: Stack) -> None:
 
 
 async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Run *work*; SIGTERM or SIGINT cancels it and waits for its clean-up."""
+    """Run *work*; SIGTERM, SIGINT or SIGHUP cancels it and waits for its clean-up, a second one that, too.
+
+    Clean-up that must not be cut short sees to that itself, as the stack's does.
+    """
     task = asyncio.create_task(work)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

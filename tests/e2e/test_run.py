@@ -259,3 +259,29 @@ def test_static(tmp_path: Path, name: str) -> None:
         assert answer.startswith(b"HTTP/1.1 200 OK")
         assert answer.endswith(b"<h1>hello</h1>")
         assert lbkit.stop(signal.SIGINT) == 0
+
+
+APP = """
+import asyncio
+async def app(scope, receive, send):
+    await receive()
+    if "{hangs}" == "startup":
+        print("it hangs", flush=True)
+        await asyncio.sleep(600)
+    await send({{"type": "lifespan.startup.complete"}})
+    await receive()
+    print("it hangs", flush=True)
+    await asyncio.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("hangs", ["startup", "shutdown"])
+def test_an_app_that_hangs_can_be_stopped(tmp_path: Path, hangs: str) -> None:
+    (tmp_path / "hanging.py").write_text(APP.format(hangs=hangs))
+    arguments = ("app", "hanging:app", "--app-dir", str(tmp_path), "--listen", "127.0.0.1:0")
+    with Lbkit(*arguments, log=tmp_path / "log") as lbkit:
+        if hangs == "shutdown":
+            lbkit.wait_for("serving hanging:app")
+            lbkit.process.send_signal(signal.SIGTERM)
+        lbkit.wait_for("it hangs")
+        assert lbkit.stop(timeout=10) == 0
