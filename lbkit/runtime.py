@@ -204,7 +204,8 @@ class Runtime:
             for index, route in enumerate(item.routes)
             if route.static is not None
         }
-        pools = {name: self._known_or_new(name, item) for name, item in config.pools.items()}
+        seed = config.global_.seed
+        pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
         bound = self._bind_new(config)
         try:
             return _Plan(pools, relays, files, bound, await self._first_results(config))
@@ -240,26 +241,18 @@ class Runtime:
         same = running.pool[server.name].address == server.address
         return same and running.pool.health(server.name).state is not HealthState.UNKNOWN
 
-    def _known_or_new(self, name: str, config: PoolConfig) -> Pool:
+    def _known_or_new(self, name: str, config: PoolConfig, seed: int | None) -> Pool:
         running = self._pools.get(name)
         if running is not None:
             return running.pool
         return Pool(
             name,
             _servers(config),
-            self._balancer(name, config),
+            _balancer(name, config, seed),
             rules=_rules(config),
             retries=config.retries,
             now=self._loop.time(),
         )
-
-    def _balancer(self, name: str, config: PoolConfig) -> Balancer:
-        return make_balancer(config.algorithm, self._rng(f"pool {name}"), config.options)
-
-    def _rng(self, purpose: str) -> random.Random:
-        """A generator of its own for each purpose, so that one seed repeats each whatever the others do."""
-        seed = self._config.global_.seed
-        return random.Random(None if seed is None else f"{seed} {purpose}")
 
     def _bind_new(self, config: Config) -> dict[str, Listener]:
         """A bound listener for each address that nobody here listens on yet."""
@@ -326,7 +319,7 @@ class Runtime:
         same = (old.algorithm, old.options) == (config.algorithm, config.options)
         pool.reconfigure(
             _servers(config),
-            balancer=None if same else self._balancer(pool.name, config),
+            balancer=None if same else _balancer(pool.name, config, self._config.global_.seed),
             rules=_rules(config),
             retries=config.retries,
             now=now,
@@ -348,7 +341,7 @@ class Runtime:
             interval=health.interval,
             timeout=health.timeout,
             jitter=health.jitter,
-            rng=self._rng(f"checks of {pool.name}"),
+            rng=_rng(f"checks of {pool.name}", self._config.global_.seed),
         )
         prober.start()
         return prober
@@ -485,6 +478,15 @@ class Runtime:
             reloads=self.reloads,
             failed_reloads=self.failed_reloads,
         )
+
+
+def _balancer(name: str, config: PoolConfig, seed: int | None) -> Balancer:
+    return make_balancer(config.algorithm, _rng(f"pool {name}", seed), config.options)
+
+
+def _rng(purpose: str, seed: int | None) -> random.Random:
+    """A generator of its own for each purpose, so that one seed repeats each whatever the others do."""
+    return random.Random(None if seed is None else f"{seed} {purpose}")
 
 
 def _unbind(listeners: Mapping[str, Listener]) -> None:

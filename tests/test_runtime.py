@@ -240,10 +240,15 @@ async def test_drain() -> None:
             assert await draining is True
 
 
-async def test_the_same_seed_gives_the_same_generators() -> None:
-    config = tcp(server("a", free_address()), more="[global]\nseed = 7")
-    one, two = Runtime(config)._rng("x"), Runtime(config)._rng("x")
-    assert [one.random() for _ in range(5)] == [two.random() for _ in range(5)]
+async def test_the_same_seed_gives_the_same_picks_also_after_a_reload() -> None:
+    def numbers(runtime: Runtime) -> list[float]:
+        return [runtime.pool("p").balancer.rng.random() for _ in range(5)]
+
+    seeded = tcp(server("a", free_address()), more="[global]\nseed = 7")
+    other = loads('[global]\nseed = 8\n[admin]\nlisten = "127.0.0.1:0"', catalog())
+    async with running(seeded) as one, running(seeded) as two, running(other) as reloaded:
+        await reloaded.reload(seeded)
+        assert numbers(one) == numbers(two) == numbers(reloaded)
 
 
 async def test_a_relay_that_cannot_be_used_is_a_configuration_error(monkeypatch: pytest.MonkeyPatch) -> None:
