@@ -84,7 +84,7 @@ RELAYS: Registry[Relay] = Registry("relay")
 def choose_relay(name: str) -> type[Relay]:
     """The relay called *name*; for ``auto`` the best one that works here.
 
-    Raises KernelUnsupported-free ValueError for a named relay that cannot work here.
+    Raises ValueError with the reason for a named relay that cannot work here.
     """
     if name != "auto":
         relay = RELAYS[name].factory
