@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
+from lbkit.cluster.backoff import Backoff
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
 from lbkit.cluster.ending import to_the_end
 from lbkit.cluster.flavours import HOST, Channel
@@ -271,31 +272,31 @@ class DatabaseCluster:
     async def _watch(self, node: Mysqld) -> None:
         """Notice that a server ended, and under supervision start it again for as long as it takes."""
         loop = asyncio.get_running_loop()
-        delay = FIRST_DELAY
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, STEADY)
         while True:
             since = loop.time()
             how = await node.wait()
             if not self._supervise:
                 self._fail(ServerError(f"{node.name} ended: {how}"))
                 return
-            delay = FIRST_DELAY if loop.time() - since > STEADY else delay
+            delay = backoff.after(loop.time() - since)
             self._report.say(f"{node.name} ended ({how}); starting it again in {delay:g} s")
-            delay = await self._start_again(node, delay)
+            await self._start_again(node, delay, backoff)
 
-    async def _start_again(self, node: Mysqld, delay: float) -> float:
-        """Start until it works; the delay to take when it ends once more."""
+    async def _start_again(self, node: Mysqld, delay: float, backoff: Backoff) -> None:
+        """Start until it works."""
         while True:
             await asyncio.sleep(delay)
-            delay = min(delay * 2, LONGEST_DELAY)
             try:
                 await node.start()
                 await self._take_role(node)
             except LbkitError as error:
+                delay = backoff.after(0.0)
                 self._report.say(f"{node.name} did not come back: {error}; trying again in {delay:g} s")
                 await node.stop()
             else:
                 self._report.say(f"{node.name} is back")
-                return delay
+                return
 
     def _fail(self, error: ServerError) -> None:
         if self._over and not self._over.done():

@@ -10,20 +10,7 @@ import pytest
 
 from lbkit.cluster.child import Child
 from lbkit.cluster.statedir import StateDir
-from lbkit.cluster.supervisor import Backoff, Supervisor
-
-
-def test_backoff_grows_while_the_child_ends_soon() -> None:
-    backoff = Backoff(first=0.1, longest=1.0, steady=10)
-    assert [backoff.after(0.0) for _ in range(6)] == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
-
-
-def test_backoff_begins_anew_after_a_long_life() -> None:
-    backoff = Backoff(first=0.1, longest=1.0, steady=10)
-    for _ in range(5):
-        backoff.after(0.0)
-    assert backoff.after(11.0) == 0.1
-    assert backoff.after(1.0) == 0.2
+from lbkit.cluster.supervisor import Supervisor
 
 
 class Lines:
