@@ -157,6 +157,7 @@ class Runtime:
             plan = await self._prepare(config)
             if self._is_stopping:
                 _unbind(plan.bound)
+                logger.info("not reloaded: stopping")
                 return
             self._apply(config, plan)
         self.reloads += 1
