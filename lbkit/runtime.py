@@ -306,8 +306,11 @@ class Runtime:
                 self._change_pool(running, item) if running else self._start_pool(item, plan.pools[name])
             )
         for name, results in plan.first_results.items():
+            running = self._pools[name]
             for server, (passed, reason) in results.items():
-                report(self._pools[name].pool, server, passed, reason)
+                report(running.pool, server, passed, reason)
+                if running.prober is not None:
+                    running.prober.seen(running.pool[server])
         for running in old.values():
             self._end(running.prober)
         return list(before - {server for running in self._pools.values() for server in running.pool})

@@ -197,7 +197,10 @@ async def test_reload_changes_algorithm_and_checks() -> None:
         async with running(tcp(*servers)) as runtime:
             pool = runtime.pool("p")
             await runtime.reload(
-                tcp(*servers, pool='algorithm = "active_passive"\n[pools.p.health]\ncheck = "tcp"')
+                tcp(
+                    *servers,
+                    pool='algorithm = "active_passive"\n[pools.p.health]\ncheck = "tcp"\ninterval = "60s"',
+                )
             )
             assert {pool.pick(0).name for _ in range(4)} == {"a"}
             async with asyncio.timeout(5):

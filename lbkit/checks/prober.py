@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from lbkit.checks.base import HealthCheck
 from lbkit.errors import ServerError
-from lbkit.health import CheckSchedule, HealthState
+from lbkit.health import CheckSchedule
 from lbkit.pool import HealthChange, Pool
 from lbkit.server import Address, Server
 
@@ -80,6 +80,12 @@ class Prober:
         """The pool's members changed: new servers are checked at once."""
         self._wake.set()
 
+    def seen(self, server: Server) -> None:
+        """Somebody checked *server* just now: its next check is an interval away."""
+        now = asyncio.get_running_loop().time()
+        schedule = self._schedules[server] = CheckSchedule(self._interval, self._jitter, now, self._rng)
+        schedule.started(now)
+
     async def stop(self) -> None:
         """End the checks; none is in progress afterwards."""
         tasks = [task for task in (self._task, *self._running.values()) if task is not None]
@@ -115,12 +121,7 @@ class Prober:
 
     def _schedule(self, server: Server, now: float) -> CheckSchedule:
         known = self._schedules.get(server)
-        if known is not None:
-            return known
-        schedule = CheckSchedule(self._interval, self._jitter, now, self._rng)
-        if self._pool.health(server.name).state is not HealthState.UNKNOWN:
-            schedule.started(now)  # somebody looked just now
-        return schedule
+        return known or CheckSchedule(self._interval, self._jitter, now, self._rng)
 
     async def _probe(self, server: Server) -> None:
         try:

@@ -107,3 +107,13 @@ async def test_new_members_are_checked_at_once_and_old_results_are_dropped() -> 
         change = await probing.next()
         assert change.server is pool["a"]
         assert check.probes[7] == 1
+
+
+@on_both_loops
+async def test_a_server_that_was_just_seen_is_not_checked_again_at_once() -> None:
+    pool, check = make_pool(*make_servers(1, 1), rise=1, fall=1), Scripted()
+    probing = Probing(pool, check, interval=60)
+    probing.prober.seen(pool["a"])
+    async with probing:
+        assert (await probing.next()).server.name == "b"
+        assert check.probes == {2: 1}
