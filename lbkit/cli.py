@@ -343,6 +343,11 @@ _FLAVOURS = click.Choice(["mysql", "mariadb"])
 @click.option("--listen", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8080", show_default=True)
 @click.option("--admin", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8404", show_default=True)
 @click.option(
+    "--first-port",
+    type=click.IntRange(1, 65_000),
+    help="First of the ports behind the balancer: web servers, app servers, databases (default: free ones).",
+)
+@click.option(
     "--algorithm", metavar="NAME", default="round_robin", show_default=True, help="See `lbkit list`."
 )
 @click.option("--web-servers", type=click.IntRange(1, 32), default=2, show_default=True)
@@ -356,6 +361,7 @@ def up(
     directory: Path | None,
     listen: Address,
     admin: Address,
+    first_port: int | None,
     algorithm: str,
     web_servers: int,
     app_servers: int,
@@ -374,6 +380,7 @@ def up(
         (directory or _default_directory("stack")).absolute(),
         listen=listen,
         admin=admin,
+        first_port=first_port or 0,
         algorithm=algorithm,
         web_servers=web_servers,
         app_servers=app_servers,

@@ -45,12 +45,14 @@ class StackSettings:
 
     `listen` is the balancer's address and `admin` where its /metrics and /status are; port 0 is any free
     one, to be read from `Stack.settings` after the start. `algorithm`
-    is the balancer's over the web servers. Without `mysql` the app runs without a database.
+    is the balancer's over the web servers. Without `mysql` the app runs without a database. From
+    `first_port` on the web servers, the app servers and the databases get one port each; 0 is free ones.
     """
 
     directory: Path
     listen: Address = field(default_factory=lambda: Address(HOST, 8080))
     admin: Address = field(default_factory=lambda: Address(HOST, 8404))
+    first_port: int = 0
     algorithm: str = "round_robin"
     web_servers: int = 2
     app_servers: int = 2
@@ -121,8 +123,8 @@ class Stack:
         self._choose_ports()
         if self.settings.mysql:
             await self._start_database()
-        apps = _addresses("app", self.settings.app_servers)
-        webs = _addresses("web", self.settings.web_servers)
+        webs = self._addresses("web", self.settings.web_servers, 0)
+        apps = self._addresses("app", self.settings.app_servers, self.settings.web_servers)
         await self._start_group([self._app(name, address) for name, address in apps.items()])
         await self._start_group([self._web(name, address, apps) for name, address in webs.items()])
         await self._start_group([self._balancer(webs)])
@@ -134,6 +136,23 @@ class Stack:
             raise ConfigError(f"the balancer and its /metrics cannot both listen on {listen}")
         with bind(listen) as one, bind(admin) as two:
             self.settings = replace(self.settings, listen=_real(listen, one), admin=_real(admin, two))
+        for port in self._inner_ports():
+            bind(Address(HOST, port)).close()
+
+    def _inner_ports(self) -> range:
+        """The ports behind the balancer, where they were asked for: web servers, app servers, databases."""
+        settings = self.settings
+        first, databases = settings.first_port, settings.replicas + 1 if settings.mysql else 0
+        return (
+            range(first, first + settings.web_servers + settings.app_servers + databases)
+            if first
+            else range(0)
+        )
+
+    def _addresses(self, prefix: str, count: int, offset: int) -> dict[str, Address]:
+        asked = self._inner_ports()[offset : offset + count]
+        ports = asked or [free_port() for _ in range(count)]
+        return {f"{prefix}{number}": Address(HOST, port) for number, port in enumerate(ports, 1)}
 
     async def _start_database(self) -> None:
         settings = self.settings
@@ -141,6 +160,7 @@ class Stack:
             settings.databases,
             replicas=settings.replicas,
             flavour=settings.flavour,
+            ports=self._inner_ports()[settings.web_servers + settings.app_servers :] or None,
             supervise=True,
             report=self._report,
         )
@@ -222,10 +242,6 @@ class Stack:
 
 def _database_part(server: RunningServer) -> Part:
     return Part(server.name, f"database {server.role}", server.address, server.pid)
-
-
-def _addresses(prefix: str, count: int) -> dict[str, Address]:
-    return {f"{prefix}{number}": Address(HOST, free_port()) for number in range(1, count + 1)}
 
 
 def _real(address: Address, bound: socket.socket) -> Address:

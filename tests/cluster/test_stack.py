@@ -55,6 +55,21 @@ async def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None
         await Stack(settings(tmp_path)).start()
 
 
+async def test_ports_behind_the_balancer_can_be_asked_for(tmp_path: Path) -> None:
+    stack = Stack(settings(tmp_path, first_port=21000, web_servers=2, app_servers=3, mysql=True, replicas=1))
+    assert [address.port for address in stack._addresses("web", 2, 0).values()] == [21000, 21001]
+    assert [address.port for address in stack._addresses("app", 3, 2).values()] == [21002, 21003, 21004]
+    assert list(stack._inner_ports()[5:]) == [21005, 21006]
+
+
+async def test_an_inner_port_in_use_is_found_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+        with pytest.raises(StartFailed, match=f"cannot listen on 127.0.0.1:{port}: it is in use"):
+            await Stack(settings(tmp_path, first_port=port)).start()
+    assert not (tmp_path / "app1.log").exists()
+
+
 async def test_a_directory_in_use_is_refused(tmp_path: Path) -> None:
     stack = Stack(settings(tmp_path))
     stack._state.lock()
