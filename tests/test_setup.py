@@ -47,7 +47,9 @@ class Machine:
         file.chmod(0o755)
 
     def setup(self, *groups: str, **env: str) -> subprocess.CompletedProcess[str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PIP_")}
+        inherited = {
+            key: value for key, value in os.environ.items() if key != "PYTHON" and not key.startswith("PIP_")
+        }
         return subprocess.run(
             ["sh", str(self.clone / "setup.sh"), *groups],
             env={**inherited, "PATH": str(self.bin), **env},
