@@ -125,7 +125,7 @@ def test_an_app_that_cannot_be_loaded_is_one_line(name: str, expected: str) -> N
 def test_an_unknown_algorithm_of_the_stack() -> None:
     check_error(
         2,
-        ['lbkit: --algorithm: unknown algorithm "x" (known: active_passive, round_robin)'],
+        ['lbkit: --algorithm: unknown algorithm "x" (known: ' + ", ".join(ALGORITHMS) + ")"],
         "up",
         "--algorithm",
         "x",
