@@ -201,7 +201,7 @@ async def test_reads_that_hang_on_a_stopped_replica_are_read_elsewhere(pair: Liv
     options = RouterOptions(monitor_interval=0.1, monitor_timeout=0.3)
     async with Router(pair.dsns, options) as router:
         await asyncio.gather(*(router.fetch_all("SELECT 1") for _ in range(4)))
-        os.kill(pair.replica.pid, signal.SIGSTOP)
+        await pair.freeze(pair.replica)
         try:
             async with asyncio.timeout(10):
                 rows = await asyncio.gather(*(router.fetch_all("SELECT 1 AS x") for _ in range(8)))

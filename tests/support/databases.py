@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -77,6 +78,14 @@ class LivePair:
         """kill -9; supervision starts it again about half a second later."""
         os.kill(server.pid, signal.SIGKILL)
 
+    async def freeze(self, server: RunningServer) -> None:
+        """SIGSTOP, and wait until it has taken hold: a thread on another core goes on for a moment."""
+        assert server.pid, f"{server.name} does not run"
+        os.kill(server.pid, signal.SIGSTOP)
+        async with asyncio.timeout(LIMIT):
+            while any(state not in "Tt" for state in thread_states(server.pid)):
+                await asyncio.sleep(0.001)
+
     async def until_whole(self) -> None:
         """Wait until all servers run and replication works."""
 
@@ -92,6 +101,14 @@ class LivePair:
                 except Exception:  # noqa: BLE001 - whatever a server that is starting answers
                     pass
                 await asyncio.sleep(0.05)
+
+
+def thread_states(pid: int) -> list[str]:
+    """The state of each thread of a process by its letter in proc(5); of the process where there is no /proc."""
+    files = list(Path(f"/proc/{pid}/task").glob("*/stat"))
+    if files:
+        return [file.read_text().rpartition(")")[2].split()[0] for file in files]
+    return [subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout[:1]]
 
 
 _pairs: dict[str, LivePair] = {}
