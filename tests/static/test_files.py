@@ -274,7 +274,9 @@ async def test_a_file_that_cannot_be_read_leaves_nothing_open(
         monkeypatch.setattr(os, "pread", broken)
         for path in ("/a.txt", "/", "/sub/"):
             assert (await get(client, path))[0] == 500
-        assert open_descriptors() == before
+        async with asyncio.timeout(5):  # a file is closed just after its response has been sent
+            while open_descriptors() > before:
+                await asyncio.sleep(0.001)
 
 
 def test_the_root_has_to_be_a_folder(tmp_path: Path) -> None:

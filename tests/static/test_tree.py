@@ -65,7 +65,7 @@ def read(root: Path, *names: bytes) -> bytes:
 def test_files_and_links_inside(root: Path, names: tuple[bytes, ...]) -> None:
     before = open_descriptors()
     assert read(root, *names) == b"f"
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_folders_can_be_opened(root: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_is_not_there(root: Path, names: tuple[bytes, ...]) -> None:
     with pytest.raises(ClientError) as caught:
         Tree(root).open(names)
     assert caught.value.status == 404
-    assert open_descriptors() == before
+    assert open_descriptors() <= before
 
 
 def test_a_socket_is_no_file(root: Path) -> None:
