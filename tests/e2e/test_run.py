@@ -233,7 +233,9 @@ def test_a_server_that_goes_away_is_noticed_and_taken_back(tmp_path: Path) -> No
             leaving.close()
             gone = time.monotonic()
             wait_until(lambda: shown()["state"] == "down")
-            assert time.monotonic() - gone < 3 * 0.2 + 0.6, "fall × interval, and the time to look on a busy machine"
+            assert time.monotonic() - gone < 3 * 0.2 + 0.6, (
+                "fall × interval, and the time to look on a busy machine"
+            )
             assert "connection refused" in shown()["reason"]
             for _ in range(4):
                 with socket.create_connection(lbkit.listens("main")) as sock:
