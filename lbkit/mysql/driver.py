@@ -12,6 +12,7 @@ not reachable otherwise.
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -19,7 +20,7 @@ import aiomysql
 import pymysql
 from pymysql.constants import CLIENT, COMMAND
 
-from lbkit.errors import ConnectionLost, LbkitError, OutcomeUnknown
+from lbkit.errors import ConnectFailed, ConnectionLost, LbkitError, OutcomeUnknown
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.translate import connect_failed, query_failed
@@ -70,6 +71,8 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
     async def reset(self) -> None:
         await self._execute_command(COM_RESET_CONNECTION, "")
         await self._read_ok_packet()
+        # That forgets everything but USE: without this the next user's names mean another database.
+        await self.select_db(self.db)
         await self.query(SESSION_SETUP)
 
     async def probe(self) -> None:
@@ -160,7 +163,13 @@ class Connection:
         return Rows(rows, self.server)
 
     async def reset(self) -> None:
-        """Forget transactions, variables, temporary tables and locks; raises ConnectionLost."""
+        """Forget transactions, variables, temporary tables, locks and USE.
+
+        Raises ConnectionLost, also where the DSN names no database: a server has no way to have none again.
+        """
+        if not self._protocol.db:
+            self.drop()
+            raise ConnectionLost(f"{self.server}: a connection without a database is not used again")
         await self._guard(self._protocol.reset(), ConnectionLost)
         self.needs_reset = False
 
@@ -225,6 +234,9 @@ async def connect(dsn: Dsn, timeout: float) -> Connection:
             await protocol.open()
     except (pymysql.MySQLError, OSError, EOFError) as error:
         raise connect_failed(error, dsn.name) from None
+    except (struct.error, IndexError, ValueError, AssertionError):
+        # What the driver raises over a greeting that is none.
+        raise ConnectFailed(f"{dsn.name}: does not speak MySQL's protocol") from None
     return Connection(dsn, protocol, asyncio.get_running_loop().time())
 
 

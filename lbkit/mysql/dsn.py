@@ -41,13 +41,17 @@ class Dsn:
         match = _URL.fullmatch(text)
         if not match:
             raise ConfigError(f"{where}: expected mysql://user:password@host:port/database{_hint(text)}")
+        if not match["user"]:
+            # What looks like the address may then be a user and a password: it is not quoted.
+            hint = '; "@" and "/" in a user or password are written as %40 and %2F'
+            raise ConfigError(
+                f"{where}: the user is missing: expected mysql://user:password@host:port/database{hint}"
+            )
         address = _address(match["address"], where)
         try:
             parts = {name: _decode(match[name] or "") for name in ("user", "password", "database")}
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from None
-        if not parts["user"]:
-            raise ConfigError(f"{where}: the user is missing before {address}")
         return cls(address.host, address.port, **parts)
 
     @property

@@ -87,6 +87,26 @@ async def test_a_server_that_hangs_in_the_handshake_does_not_block_the_others(pa
         assert asyncio.get_running_loop().time() - started < 15
 
 
+async def test_a_server_of_another_protocol_is_down_and_hinders_nobody(pair: LivePair) -> None:
+    def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x05\0\0\0\x0a9.7\0")
+
+    async with tcp_server(garbage) as other:
+        servers = {**pair.dsns, "other": f"mysql://a:b@127.0.0.1:{other.port}/app"}
+        async with Router(servers, RouterOptions(monitor_timeout=2, connect_timeout=2)) as router:
+            assert await router.fetch_all("SELECT 1 AS x") == [{"x": 1}]
+            assert "does not speak MySQL's protocol" in router.status()["servers"][2]["reason"]
+
+
+async def test_use_does_not_reach_the_next_user(pair: LivePair) -> None:
+    async with Router({"only": pair.primary.dsn}, small(wait=5)) as router:
+        await router.execute("USE information_schema")
+        assert await router.fetch_one("SELECT DATABASE() AS x") == {"x": "app"}
+        async with router.transaction() as tx:
+            await tx.execute("USE information_schema")
+        assert await router.fetch_one("SELECT DATABASE() AS x") == {"x": "app"}
+
+
 async def test_a_full_pool_says_so(pair: LivePair) -> None:
     async with Router({"only": pair.primary.dsn}, small(wait=0.1)) as router, router.transaction():
         with pytest.raises(ConnectFailed, match="all 1 connections stayed in use"):

@@ -90,3 +90,12 @@ def test_any_text_is_a_dsn_or_a_config_error(text: str) -> None:
 
 def test_repr_hides_the_password() -> None:
     assert SECRET not in repr(Dsn.parse(f"mysql://app:{SECRET}@db/x"))
+
+
+@pytest.mark.parametrize(
+    "text", ["mysql://user:SECRET/x@host", "mysql://user:SECRET", "mysql://user:pa/SECRET@host"]
+)
+def test_what_may_be_a_password_is_not_quoted(text: str) -> None:
+    with pytest.raises(ConfigError, match="the user is missing") as caught:
+        Dsn.parse(text)
+    assert "SECRET" not in str(caught.value)
