@@ -84,6 +84,8 @@ class DatabaseCluster:
             raise ValueError(f"database {database!r}: letters, digits and underscores only")
         if ports is not None and len(ports) != replicas + 1:
             raise ValueError(f"{len(ports)} ports given for {replicas + 1} servers")
+        if ports is not None and len(set(ports)) != len(ports):
+            raise ValueError("two servers cannot have the same port")
         self._state = StateDir(directory)
         self._count = replicas + 1
         self._program = program

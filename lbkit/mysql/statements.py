@@ -129,7 +129,7 @@ def _require_read(verb: str, tokens: list[str]) -> None:
         raise _Doubt("several statements", changes_session=True)
     if verb not in READ_VERBS:
         raise _Doubt(f"{verb or 'an empty statement'} is not a read")
-    if verb == "SHOW" and not SHOWN_SCHEMA.intersection(tokens[1:3]):
+    if verb == "SHOW" and ("OPEN" in tokens[1:2] or not SHOWN_SCHEMA.intersection(tokens[1:3])):
         raise _Doubt("SHOW of something that is not the same on every server")
     if verb in ("EXPLAIN", "DESCRIBE", "DESC") and "ANALYZE" in tokens:
         raise _Doubt("EXPLAIN ANALYZE runs the statement")
@@ -165,6 +165,8 @@ def _require_harmless(token: str, following: str) -> None:
             raise _Doubt(f"{token} is more than a read", changes_session=True)
     elif token == "FOR" and following in ("UPDATE", "SHARE"):
         raise _Doubt(f"FOR {following} takes locks")
+    elif token == "FOR" and following == "CONNECTION":
+        raise _Doubt("EXPLAIN FOR CONNECTION asks about one server's connection")
     elif token == "LOCK" and following == "IN":
         raise _Doubt("LOCK IN SHARE MODE takes locks")
     elif token in ("VALUE", "VALUES") and following == "FOR":

@@ -182,3 +182,8 @@ async def test_before_the_start(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError):
         await cluster.wait()
     await cluster.stop()
+
+
+def test_two_servers_cannot_have_the_same_port(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the same port"):
+        DatabaseCluster(tmp_path, replicas=1, ports=[21000, 21000])

@@ -202,3 +202,10 @@ def test_long_texts_are_not_kept() -> None:
 def test_answers_are_cached() -> None:
     sql = "SELECT 'cached once'"
     assert classify(sql) is classify(sql)
+
+
+@pytest.mark.parametrize(
+    "sql", ["SHOW OPEN TABLES", "EXPLAIN FOR CONNECTION 5", "explain format=json for connection 5"]
+)
+def test_what_only_one_server_knows_goes_to_the_primary(sql: str) -> None:
+    assert not classify(sql).reads
