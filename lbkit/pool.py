@@ -19,7 +19,7 @@ from lbkit.balancing import ALGORITHMS, Balancer
 from lbkit.errors import NoServerAvailable
 from lbkit.health import Health, HealthState
 from lbkit.registry import nearest
-from lbkit.server import Server
+from lbkit.server import Outcome, Server
 
 __all__ = ["HealthChange", "HealthRules", "Pool", "make_balancer"]
 
@@ -75,7 +75,7 @@ class Pool:
         Raises ValueError when two servers share a name.
         """
         self.name = name
-        self.balancer = balancer
+        self._take(balancer)
         self.rules = rules or HealthRules()
         self.retries = retries
         self.unavailable = 0
@@ -84,6 +84,13 @@ class Pool:
         self._health: dict[str, Health] = {}
         self._limited = False
         self.change(servers, now)
+
+    def _take(self, balancer: Balancer) -> None:
+        kind = type(balancer)
+        self.balancer = balancer
+        self._hears_start = kind.started is not Balancer.started
+        self._hears_response = kind.responded is not Balancer.responded
+        self._hears_end = kind.ended is not Balancer.ended
 
     def __iter__(self) -> Iterator[Server]:
         return iter(self._servers.values())
@@ -101,15 +108,15 @@ class Pool:
         """The health record of the server called *name*; KeyError where there is none."""
         return self._health[name]
 
-    def pick(self, now: float, exclude: Collection[Server] = ()) -> Server:
-        """The server for the next session or request, none of *exclude*.
+    def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server:
+        """The server for the next session or request, none of *exclude*; *key* is for keyed algorithms.
 
         Raises NoServerAvailable when nobody is left, with the state of each server in its message.
         """
         if self._limited:
             full = {server for server in self._servers.values() if server.is_full}
             exclude = full.union(exclude)
-        server = self.balancer.pick(now, exclude)
+        server = self.balancer.pick(now, key, exclude)
         if server is None:
             self.unavailable += 1
             raise NoServerAvailable(self._why_nobody(exclude))
@@ -132,14 +139,25 @@ class Pool:
             return f"full ({server.max_connections} connections)"
         return "already tried" if server in exclude else "standing by"
 
-    def acquire(self, server: Server) -> None:
+    def acquire(self, server: Server, now: float) -> None:
         """A session or request starts on *server*; pair it with exactly one `release`."""
         server.open_sessions += 1
         server.counters.sessions += 1
+        if self._hears_start:
+            self.balancer.started(server, now)
 
-    def release(self, server: Server) -> None:
-        """The session or request on *server* is over."""
+    def responded(self, server: Server, seconds: float, now: float) -> None:
+        """The first byte of its answer came *seconds* after `acquire`."""
+        if self._hears_response:
+            self.balancer.responded(server, seconds, now)
+
+    def release(
+        self, server: Server, now: float, seconds: float = 0.0, outcome: Outcome = Outcome.DONE
+    ) -> None:
+        """The session or request on *server* is over, *seconds* after `acquire`, and how it ended."""
         server.open_sessions -= 1
+        if self._hears_end:
+            self.balancer.ended(server, seconds, outcome, now)
 
     def observe(self, name: str, passed: bool, reason: str, now: float) -> HealthChange | None:
         """Count one check result; the change it caused, if any.
@@ -207,7 +225,7 @@ class Pool:
         self.rules = rules
         self.retries = retries
         if balancer is not None:
-            self.balancer = balancer
+            self._take(balancer)
         self.change(servers, now)
 
     def candidates(self) -> list[Server]:
@@ -218,5 +236,7 @@ class Pool:
         return [server for server in ready if not server.backup] or ready
 
     def _refresh(self, now: float) -> None:
-        self._limited = any(server.max_connections for server in self)
+        for server in self:
+            server.effective_weight, server.limit = float(server.weight), server.max_connections
+        self._limited = any(server.limit for server in self)
         self.balancer.update(self.candidates(), now)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from enum import Enum
 
-__all__ = ["Address", "Server", "ServerCounters"]
+__all__ = ["Address", "Outcome", "Server", "ServerCounters"]
 
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_NAME = re.compile(
@@ -98,6 +99,22 @@ def _is_host(host: str) -> bool:
     return len(host) <= 253 and _HOST_NAME.fullmatch(host) is not None
 
 
+class Outcome(Enum):
+    """How a session or request on a server ended. CANCELLED, by the client or by us, is not its fault."""
+
+    DONE = "done"
+    CONNECT_FAILED = "connect failed"
+    ERROR = "error"
+    """An answer of 5xx, a broken one, or a reset."""
+    TIMEOUT = "timeout"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether it speaks against the server."""
+        return self is not Outcome.DONE and self is not Outcome.CANCELLED
+
+
 class ServerCounters:
     """What happened with one server since it was added; plain integers, read at scrape.
 
@@ -138,9 +155,24 @@ class Server:
     `weight` is its share relative to the others, 0–256, where 0 takes no new traffic (as in
     HAProxy). A `backup` server is picked only when no other one is available. `max_connections` of 0
     is no limit. `open_sessions` is kept by `Pool.acquire` and `Pool.release`.
+
+    `effective_weight` is what balancers go by: the weight with what slow start and an agent leave of it, a
+    multiple of 1/16 (HAProxy's scale), kept by the pool. In the same way `limit` is what of
+    `max_connections` is allowed now.
     """
 
-    __slots__ = ("address", "backup", "counters", "max_connections", "name", "open_sessions", "weight")
+    __slots__ = (
+        "address",
+        "backup",
+        "counters",
+        "effective_weight",
+        "limit",
+        "max_connections",
+        "name",
+        "open_sessions",
+        "slow_start",
+        "weight",
+    )
 
     def __init__(
         self,
@@ -150,23 +182,33 @@ class Server:
         weight: int = 1,
         backup: bool = False,
         max_connections: int = 0,
+        slow_start: float = 0.0,
     ) -> None:
+        """`slow_start`: seconds in which its share grows from little to all after it became ready.
+
+        Raises ValueError for a number out of range or a malformed address.
+        """
         if not 0 <= weight <= 256:
             raise ValueError(f"weight {weight} is not from 0 to 256")
         if max_connections < 0:
             raise ValueError(f"max_connections {max_connections} is negative")
+        if slow_start < 0:
+            raise ValueError(f"slow_start {slow_start} is negative")
         self.name = name
         self.address = Address.parse(address) if isinstance(address, str) else address
         self.weight = weight
         self.backup = backup
         self.max_connections = max_connections
+        self.slow_start = slow_start
+        self.effective_weight = float(weight)
+        self.limit = max_connections
         self.open_sessions = 0
         self.counters = ServerCounters()
 
     @property
     def is_full(self) -> bool:
         """Whether its connection limit is reached."""
-        return 0 < self.max_connections <= self.open_sessions
+        return 0 < self.limit <= self.open_sessions
 
     def __repr__(self) -> str:
         return f"Server({self.name!r}, {str(self.address)!r}, weight={self.weight})"

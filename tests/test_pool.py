@@ -55,19 +55,19 @@ def test_backups_are_picked_only_when_nobody_else_is_there() -> None:
 def test_a_retry_may_use_nobody_twice() -> None:
     pool = make_pool(*make_servers(1, 1))
     first = pool.pick(0)
-    second = pool.pick(0, [first])
+    second = pool.pick(0, None, [first])
     assert first is not second
     with pytest.raises(NoServerAvailable, match="a already tried, b already tried"):
-        pool.pick(0, [first, second])
+        pool.pick(0, None, [first, second])
 
 
 def test_a_full_server_is_passed_over() -> None:
     a, b = make_servers(1, 1)
     a.max_connections = 1
     pool = make_pool(a, b)
-    pool.acquire(a)
+    pool.acquire(a, 0)
     assert {pool.pick(0).name for _ in range(4)} == {"b"}
-    pool.release(a)
+    pool.release(a, 0)
     assert {pool.pick(0).name for _ in range(4)} == {"a", "b"}
 
 
@@ -75,7 +75,7 @@ def test_weight_zero_takes_no_new_traffic() -> None:
     pool = make_pool(*make_servers(0, 1))
     assert {pool.pick(0).name for _ in range(4)} == {"b"}
     with pytest.raises(NoServerAvailable, match="a weight 0"):
-        pool.pick(0, [pool["b"]])
+        pool.pick(0, None, [pool["b"]])
 
 
 def test_names_are_unique() -> None:
@@ -99,7 +99,7 @@ def test_a_change_keeps_what_is_known_of_those_that_stay() -> None:
     a, b = make_servers(1, 1)
     pool = make_pool(a, b, rise=1, fall=1)
     pool.observe("a", True, "seen", 1)
-    pool.acquire(a)
+    pool.acquire(a, 0)
     pool.change([Server("a", a.address, weight=9), Server("c", "127.0.0.1:3")], 2)
     assert pool["a"] is a
     assert (a.weight, a.open_sessions, pool.health("a").reason) == (9, 1, "seen")
@@ -175,13 +175,13 @@ class PoolMachine(RuleBasedStateMachine):
             assert not allowed
         else:
             assert server.name in allowed
-            self.pool.acquire(server)
+            self.pool.acquire(server, self.now)
             self.open.append(server)
 
     @rule(data=st.data())
     @precondition(lambda self: self.open)
     def release(self, data: st.DataObject) -> None:
-        self.pool.release(self.open.pop(data.draw(st.integers(0, len(self.open) - 1))))
+        self.pool.release(self.open.pop(data.draw(st.integers(0, len(self.open) - 1))), self.now)
 
     @rule(
         kept=st.sets(st.sampled_from("abcdef"), max_size=5),

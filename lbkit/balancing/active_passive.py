@@ -38,7 +38,7 @@ class ActivePassive(Balancer):
         if not keep:
             self._active = candidates[0] if candidates else None
 
-    def pick(self, now: float, exclude: Collection[Server] = ()) -> Server | None:
+    def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server | None:
         # An excluded active server only failed one connection: health, not one failure, changes roles.
         if self._active not in exclude:
             return self._active

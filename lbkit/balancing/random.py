@@ -30,7 +30,7 @@ class WeightedDraw:
 
     def __init__(self, servers: Sequence[Server], rng: random.Random) -> None:
         self._servers = servers
-        self._bounds = list(accumulate(server.weight for server in servers))
+        self._bounds = list(accumulate(server.effective_weight for server in servers))
         self._total = self._bounds[-1] if servers else 0
         self._rng = rng
 
@@ -47,7 +47,7 @@ class WeightedDraw:
             if server not in exclude:
                 return server
         left = [server for server in self._servers if server not in exclude]
-        return self._rng.choices(left, [server.weight for server in left])[0] if left else None
+        return self._rng.choices(left, [server.effective_weight for server in left])[0] if left else None
 
 
 @ALGORITHMS.register("random")
@@ -61,5 +61,5 @@ class Random(Balancer):
     def update(self, candidates: Sequence[Server], now: float) -> None:
         self._draw = WeightedDraw(tuple(candidates), self.rng)
 
-    def pick(self, now: float, exclude: Collection[Server] = ()) -> Server | None:
+    def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server | None:
         return self._draw.draw(exclude)

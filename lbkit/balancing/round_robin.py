@@ -25,7 +25,7 @@ class _Share:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.credit = 0
+        self.credit = 0.0
 
 
 @ALGORITHMS.register("round_robin")
@@ -42,13 +42,13 @@ class RoundRobin(Balancer):
         known = {share.server: share for share in self._shares}
         following = self._following_server()
         self._shares = [known.get(server) or _Share(server) for server in candidates]
-        self._equal = len({server.weight for server in candidates}) <= 1
+        self._equal = len({server.effective_weight for server in candidates}) <= 1
         self._next = next((i for i, share in enumerate(self._shares) if share.server is following), 0)
 
     def _following_server(self) -> Server | None:
         return self._shares[self._next].server if self._shares else None
 
-    def pick(self, now: float, exclude: Collection[Server] = ()) -> Server | None:
+    def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server | None:
         return self._rotate(exclude) if self._equal else self._highest_credit(exclude)
 
     def _rotate(self, exclude: Collection[Server]) -> Server | None:
@@ -64,11 +64,11 @@ class RoundRobin(Balancer):
 
     def _highest_credit(self, exclude: Collection[Server]) -> Server | None:
         best: _Share | None = None
-        total = 0
+        total = 0.0
         for share in self._shares:
             if share.server in exclude:
                 continue
-            weight = share.server.weight
+            weight = share.server.effective_weight
             total += weight
             share.credit += weight
             if best is None or share.credit > best.credit:

@@ -35,7 +35,7 @@ class TwoChoices(Balancer):
     def update(self, candidates: Sequence[Server], now: float) -> None:
         self._draw = WeightedDraw(tuple(candidates), self.rng)
 
-    def pick(self, now: float, exclude: Collection[Server] = ()) -> Server | None:
+    def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server | None:
         one = self._draw.draw(exclude)
         if one is None:
             return None
@@ -44,4 +44,4 @@ class TwoChoices(Balancer):
 
 
 def _load(server: Server) -> float:
-    return (server.open_sessions + 1) / server.weight
+    return (server.open_sessions + 1) / server.effective_weight

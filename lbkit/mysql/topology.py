@@ -123,7 +123,7 @@ class Topology:
         exclude = [member.server for member in tried]
         if len(self.replicas):
             try:
-                return self._members[self.replicas.pick(now, exclude).name]
+                return self._members[self.replicas.pick(now, None, exclude).name]
             except NoServerAvailable:
                 pass  # every replica was tried; the primary can answer too
         if self._primary is None or self._primary in tried:

@@ -108,7 +108,7 @@ class Forwarder:
         reuse = _may_reuse(exchange)
         while True:
             server = self._pick(tried, failure)
-            self.pool.acquire(server)
+            self.pool.acquire(server, self._clock())
             try:
                 return await self._attempt(server, exchange, reuse)
             except ConnectFailed as error:
@@ -123,7 +123,7 @@ class Forwarder:
                     tried.append(server)
                 reuse = False
             finally:
-                self.pool.release(server)
+                self.pool.release(server, self._clock())
             if exchange.disconnected:
                 raise ClientError("the client left", 0)
             if failure is not None and len(tried) > self.pool.retries:
@@ -132,7 +132,7 @@ class Forwarder:
 
     def _pick(self, tried: list[Server], failure: ServerError | None) -> Server:
         try:
-            return self.pool.pick(self._clock(), tried)
+            return self.pool.pick(self._clock(), None, tried)
         except NoServerAvailable:
             if failure is not None:
                 raise failure from None  # there were servers, and all failed

@@ -78,7 +78,7 @@ class TcpSession:
         service = self._service
         now = service.loop.time()
         try:
-            server = self._pool.pick(now, self._tried)
+            server = self._pool.pick(now, None, self._tried)
         except NoServerAvailable as error:
             # Where there were servers and all failed, why they did says more than that none is left.
             service.session_failed(self._failure or error)
@@ -87,7 +87,7 @@ class TcpSession:
         if self._tried:
             self._tried[-1].counters.retries += 1
         self._server = server
-        self._pool.acquire(server)
+        self._pool.acquire(server, now)
         if service.settings.connect:
             self.connect_deadline = now + service.settings.connect
         self._dial = Dial(service.loop, server.address, self._connected)
@@ -117,7 +117,7 @@ class TcpSession:
         server = self._server
         assert server is not None
         server.counters.connect_errors += 1
-        self._pool.release(server)
+        self._pool.release(server, self._service.loop.time())
         self._server = None
         # Or a tick that is due in this very turn of the loop would end an attempt that is over.
         self.connect_deadline = 0.0
@@ -141,7 +141,7 @@ class TcpSession:
         server.counters.bytes_out += relay.bytes_out
         if end is RelayEnd.SERVER_RESET:
             server.counters.response_errors += 1
-        self._pool.release(server)
+        self._pool.release(server, self._service.loop.time())
         self._service.ended(self)
 
     @property
@@ -178,7 +178,7 @@ class TcpSession:
             self._dial.cancel()
             self._dial = None
         if self._server is not None:
-            self._pool.release(self._server)
+            self._pool.release(self._server, self._service.loop.time())
             self._server = None
         self._close()
 

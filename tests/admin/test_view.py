@@ -11,7 +11,7 @@ def make_view() -> View:
     pool = make_pool(a, b, rise=1, fall=1)
     pool.observe("a", True, "connected", 10.0)
     pool.pick(11.0)
-    pool.acquire(a)
+    pool.acquire(a, 0)
     a.counters.bytes_in, a.counters.bytes_out = 100, 1000
     listener = ListenerView("web", "127.0.0.1:80", "tcp", "p", 1, {"sessions": 5}, {"2xx": 7})
     return View(now=15.0, listeners=[listener], pools=[pool], unsettled=[(a, 1, 2), (b, 50, 60)], reloads=3)

@@ -38,5 +38,5 @@ def test_one_failed_connection_does_not_change_roles() -> None:
     servers = make_servers(1, 1)
     balancer = ActivePassive(ActivePassiveOptions(), random.Random(7))
     balancer.update(servers, 0)
-    assert balancer.pick(0, [servers[0]]) is servers[1]
+    assert balancer.pick(0, None, [servers[0]]) is servers[1]
     assert balancer.pick(0) is servers[0]

@@ -44,9 +44,9 @@ def test_an_excluded_server_is_not_picked_while_others_are_left(name: str) -> No
     servers = make_servers(5, 1, 1)
     balancer.update(servers, 0)
     for now in range(20):
-        assert balancer.pick(now, servers[:1]) in servers[1:]
-        assert balancer.pick(now, servers[1:]) is servers[0]
-    assert balancer.pick(0, servers) is None
+        assert balancer.pick(now, None, servers[:1]) in servers[1:]
+        assert balancer.pick(now, None, servers[1:]) is servers[0]
+    assert balancer.pick(0, None, servers) is None
 
 
 def test_the_same_seed_gives_the_same_picks(name: str) -> None:
@@ -73,5 +73,5 @@ def test_any_change_of_candidates(algorithm: str, candidates: list[list[int]], e
         balancer.update(present, now)
         allowed: set[Server] = set(present) - set(exclude)
         for _ in range(3):
-            picked = balancer.pick(now, exclude)
+            picked = balancer.pick(now, None, exclude)
             assert picked in allowed if allowed else picked is None

@@ -39,6 +39,6 @@ def test_weights_are_read_at_each_update() -> None:
     servers = make_servers(1, 1)
     balancer = Random(NoOptions(), random.Random(7))
     balancer.update(servers, 0)
-    servers[0].weight = 99
+    servers[0].effective_weight = 99.0
     balancer.update(servers, 1)
     assert Counter(balancer.pick(1) for _ in range(1000))[servers[0]] > 950

@@ -54,5 +54,5 @@ def test_a_change_elsewhere_does_not_restart_the_round() -> None:
 def test_exclusion_keeps_the_credit_of_the_excluded() -> None:
     servers = make_servers(2, 1)
     balancer = round_robin(servers)
-    assert balancer.pick(0, [servers[0]]) is servers[1]
+    assert balancer.pick(0, None, [servers[0]]) is servers[1]
     assert Counter(picks(balancer, 3)) == {"a": 2, "b": 1}
