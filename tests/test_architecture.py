@@ -19,8 +19,9 @@ LEVELS = {
     **dict.fromkeys(("asgi", "static"), 3),
     **dict.fromkeys(("checks", "proxy", "mysql", "admin", "simulation", "cluster"), 4),
     **dict.fromkeys(("runtime", "testing"), 5),
-    "cli": 6,
-    "__main__": 7,
+    "commands": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 
 PURE = (
