@@ -18,6 +18,7 @@
      │    ├── LockConflict     1205, 1213, 3572: run the transaction again
      │    └── ReadOnlyServer   1290, 1792, 1836: a write reached a server that takes none
      ├── NoServerAvailable     nothing in the pool may be picked: HTTP 503, or the session is closed
+     │    └── PoolFull         somebody may, but is at the connection limit: wait in the queue
      ├── PromotionRefused      a failover that would not be safe
      └── KernelUnsupported     the kernel lacks a facility: the next relay is taken
 
@@ -42,6 +43,7 @@ __all__ = [
     "LockConflict",
     "NoServerAvailable",
     "OutcomeUnknown",
+    "PoolFull",
     "PromotionRefused",
     "QueryFailed",
     "ReadOnlyServer",
@@ -140,6 +142,10 @@ class ReadOnlyServer(QueryFailed):
 
 class NoServerAvailable(LbkitError):
     """No server of the pool may be picked now; the message says why for each."""
+
+
+class PoolFull(NoServerAvailable):
+    """Every server that may be picked is at its connection limit, or the queue for one is full."""
 
 
 class PromotionRefused(LbkitError):

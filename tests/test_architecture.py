@@ -28,7 +28,7 @@ PURE = (
     "errors.py",
     "registry.py",
     "server.py",
-    "pool.py",
+    "pool",
     "balancing",
     "health",
     "firewall",

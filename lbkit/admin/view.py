@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lbkit.metrics import Family
-from lbkit.pool import Pool
+from lbkit.pool import Pool, Standing
 from lbkit.server import Server
 
 __all__ = ["ListenerView", "View", "families", "status"]
@@ -65,14 +65,42 @@ def families(view: View) -> list[Family]:
     return [
         *_listener_families(view),
         *_server_families(view),
-        _totals("lbkit_pool_unavailable", "Picks that found no server.", view),
+        *_pool_families(view),
         Family("lbkit_reloads", "Reloads carried out.", "counter", [], {(): view.reloads}),
         Family("lbkit_reloads_failed", "Reloads refused.", "counter", [], {(): view.failed_reloads}),
     ]
 
 
-def _totals(name: str, text: str, view: View) -> Family:
-    return Family(name, text, "counter", ["pool"], {(pool.name,): pool.unavailable for pool in view.pools})
+_POOL_COUNTERS = {
+    "unavailable": "Picks that found no server.",
+    "queued": "Sessions or requests that had to wait for a place at a server.",
+    "queue_timeouts": "Of those, the ones that waited in vain.",
+    "queue_refused": "Sessions or requests that found the queue full.",
+    "retries_refused": "Retries that the budget did not allow.",
+    "ejections": "Servers ejected as outliers.",
+}
+
+
+def _pool_families(view: View) -> list[Family]:
+    return [
+        *(
+            Family(
+                f"lbkit_pool_{key}",
+                text,
+                "counter",
+                ["pool"],
+                {(pool.name,): getattr(pool, key) for pool in view.pools},
+            )
+            for key, text in _POOL_COUNTERS.items()
+        ),
+        Family(
+            "lbkit_pool_waiting",
+            "Waiting for a place at a server now.",
+            "gauge",
+            ["pool"],
+            {(pool.name,): pool.waiting for pool in view.pools},
+        ),
+    ]
 
 
 def _listener_families(view: View) -> list[Family]:
@@ -104,7 +132,7 @@ def _server_families(view: View) -> list[Family]:
     for pool in view.pools:
         for server in pool:
             where = [pool.name, server.name]
-            up.add(where, pool.health(server.name).state.value == "up")
+            up.add(where, pool.member(server.name).standing is Standing.UP)
             open_sessions.add(where, server.open_sessions)
             weight.add(where, server.weight)
             bytes_in, bytes_out = _bytes(server, view)
@@ -147,22 +175,26 @@ def status(view: View) -> dict[str, Any]:
 def _pool_status(pool: Pool, view: View) -> dict[str, Any]:
     return {
         "available": [server.name for server in pool.candidates()],
-        "unavailable_picks": pool.unavailable,
+        "waiting": pool.waiting,
+        **{key: getattr(pool, key) for key in _POOL_COUNTERS},
         "servers": {server.name: _server_status(pool, server, view) for server in pool},
     }
 
 
 def _server_status(pool: Pool, server: Server, view: View) -> dict[str, Any]:
-    health = pool.health(server.name)
+    member = pool.member(server.name)
     bytes_in, bytes_out = _bytes(server, view)
     return {
         "address": str(server.address),
-        "state": health.state.value,
-        "reason": health.reason,
-        "since_seconds": round(view.now - health.changed_at, 3),
+        "state": member.standing.value,
+        "reason": member.why,
+        "since_seconds": round(view.now - member.changed_at, 3),
+        "admin": member.admin.value,
         "weight": server.weight,
+        "effective_weight": server.effective_weight,
         "backup": server.backup,
         "open_sessions": server.open_sessions,
+        "limit": server.limit,
         "bytes_in": bytes_in,
         "bytes_out": bytes_out,
         **{key: getattr(server.counters, key) for key in _SERVER_COUNTERS},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from lbkit.registry import Registry
 from lbkit.server import Address
@@ -13,6 +13,9 @@ __all__ = ["CHECKS", "HealthCheck"]
 
 class HealthCheck(ABC):
     """Probes one address at a time; *options* is the dataclass that the check registered."""
+
+    advises: ClassVar[bool] = False
+    """Whether what `probe` returns is an agent's line, to be read with `parse_advice`."""
 
     def __init__(self, options: Any) -> None:
         self.options = options

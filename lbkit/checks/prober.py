@@ -3,24 +3,25 @@
 One task waits for the earliest due time; each check runs in a task of its own, so that a hanging
 server does not delay the checks of the others. A server's next check is not started before its last
 one has ended.
+
+The due times are in a heap in which old entries stay until they come up: a server's schedule says which one
+holds. So a result costs little even where there are thousands of servers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import heapq
 import random
-from collections.abc import Callable
+from itertools import count
 
 from lbkit.checks.base import HealthCheck
 from lbkit.errors import ServerError
-from lbkit.health import CheckSchedule
-from lbkit.pool import HealthChange, Pool
+from lbkit.health import CheckSchedule, Intervals, parse_advice
+from lbkit.pool import Pool
 from lbkit.server import Address, Server
 
 __all__ = ["Prober", "judge", "report"]
-
-logger = logging.getLogger("lbkit.health")
 
 
 async def judge(check: HealthCheck, address: Address, timeout: float) -> tuple[bool, str]:
@@ -34,43 +35,51 @@ async def judge(check: HealthCheck, address: Address, timeout: float) -> tuple[b
         return False, str(error)
 
 
-def report(pool: Pool, name: str, passed: bool, reason: str) -> HealthChange | None:
-    """Give *pool* a result; a change is logged and returned."""
-    change = pool.observe(name, passed, reason, asyncio.get_running_loop().time())
-    if change is not None:
-        level = logging.INFO if passed else logging.WARNING
-        logger.log(level, "pool %s: server %s is %s: %s", pool.name, name, change.state.value, reason)
-    return change
+def report(
+    pool: Pool, check: HealthCheck, server: Server, passed: bool, reason: str, *, counts: bool = True
+) -> None:
+    """Give *pool* a result of *check*; *counts* False takes only the advice that came with it.
+
+    A result for a server that has left in the meantime is dropped, also where another one has its name.
+    """
+    if server.name not in pool or pool[server.name] is not server:
+        return
+    now = asyncio.get_running_loop().time()
+    if passed and check.advises:
+        pool.advise(server.name, parse_advice(reason), now)
+    if counts:
+        pool.observe(server.name, passed, reason, now)
 
 
 class Prober:
-    """Checks every server of *pool* each `interval` seconds, each check at most `timeout` seconds.
+    """Checks every server of *pool* as often as *intervals* say, each check at most `timeout` seconds.
 
-    *changed* is told of each server that went up or down, after the pool took it in.
+    *counts* False: results don't count for health, only the advice of the servers' agents is taken.
     """
 
     def __init__(
         self,
         pool: Pool,
         check: HealthCheck,
+        intervals: Intervals,
         *,
-        interval: float = 2.0,
         timeout: float = 1.0,
-        jitter: float = 0.1,
+        counts: bool = True,
         rng: random.Random,
-        changed: Callable[[HealthChange], None] = lambda change: None,
     ) -> None:
         self._pool = pool
         self._check = check
-        self._interval = interval
+        self._intervals = intervals
         self._timeout = timeout
-        self._jitter = jitter
+        self._counts = counts
         self._rng = rng
-        self._changed = changed
         self._schedules: dict[Server, CheckSchedule] = {}
+        self._heap: list[tuple[float, int, Server]] = []
+        self._order = count()
         self._running: dict[Server, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_changed = True
 
     def start(self) -> None:
         """Begin; the first checks run at once."""
@@ -78,13 +87,23 @@ class Prober:
 
     def refresh(self) -> None:
         """The pool's members changed: new servers are checked at once."""
+        self._is_changed = True
         self._wake.set()
 
     def seen(self, server: Server) -> None:
         """Somebody checked *server* just now: its next check is an interval away."""
         now = asyncio.get_running_loop().time()
-        schedule = self._schedules[server] = CheckSchedule(self._interval, self._jitter, now, self._rng)
-        schedule.started(now)
+        schedule = self._schedules[server] = CheckSchedule(self._intervals, now, self._rng)
+        schedule.started(now, self._pool.health(server.name))
+        self._plan(server, schedule)
+
+    def hurry(self, server: Server) -> None:
+        """Something seems wrong with *server*: check it within the fast interval."""
+        schedule = self._schedules.get(server)
+        if schedule is not None:
+            schedule.hurry()
+            self._plan(server, schedule)
+            self._wake.set()
 
     async def stop(self) -> None:
         """End the checks; none is in progress afterwards."""
@@ -93,10 +112,16 @@ class Prober:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def _plan(self, server: Server, schedule: CheckSchedule) -> None:
+        heapq.heappush(self._heap, (schedule.due, next(self._order), server))
+
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
+            if self._is_changed:
+                self._is_changed = False
+                self._take_members(loop.time())
             due = self._start_due(loop.time())
             wait = None if due is None else max(0.0, due - loop.time())
             try:
@@ -105,32 +130,39 @@ class Prober:
             except TimeoutError:
                 pass
 
+    def _take_members(self, now: float) -> None:
+        known = self._schedules
+        self._schedules = {
+            server: known.get(server) or CheckSchedule(self._intervals, now, self._rng)
+            for server in self._pool
+        }
+        self._heap = []
+        for server, schedule in self._schedules.items():
+            self._plan(server, schedule)
+
     def _start_due(self, now: float) -> float | None:
         """Start what is due; when to look again, None for not before a wake-up."""
-        self._schedules = {server: self._schedule(server, now) for server in self._pool}
-        waiting: list[float] = []
-        for server, schedule in self._schedules.items():
-            if server in self._running:
-                continue
-            if schedule.due <= now:
-                schedule.started(now)
+        heap = self._heap
+        while heap:
+            due, _, server = heap[0]
+            schedule = self._schedules.get(server)
+            # A check in progress plans the next one when it ends.
+            if schedule is not None and schedule.due == due and server not in self._running:
+                if due > now:
+                    return due
+                schedule.started(now, self._pool.health(server.name))
                 self._running[server] = asyncio.get_running_loop().create_task(self._probe(server))
-            else:
-                waiting.append(schedule.due)
-        return min(waiting, default=None)
-
-    def _schedule(self, server: Server, now: float) -> CheckSchedule:
-        known = self._schedules.get(server)
-        return known or CheckSchedule(self._interval, self._jitter, now, self._rng)
+            heapq.heappop(heap)
+        return None
 
     async def _probe(self, server: Server) -> None:
         try:
             passed, reason = await judge(self._check, server.address, self._timeout)
-            # By name and object: the server may have left the pool, or another one may have its name.
-            if server.name in self._pool and self._pool[server.name] is server:
-                change = report(self._pool, server.name, passed, reason)
-                if change is not None:
-                    self._changed(change)
+            report(self._pool, self._check, server, passed, reason, counts=self._counts)
         finally:
             self._running.pop(server, None)
+            schedule = self._schedules.get(server)
+            if schedule is not None and server.name in self._pool:
+                schedule.ended(self._pool.health(server.name))
+                self._plan(server, schedule)
             self._wake.set()

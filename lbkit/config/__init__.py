@@ -5,11 +5,13 @@ from __future__ import annotations
 from lbkit.config.loader import load, loads
 from lbkit.config.schema import (
     AdminConfig,
+    AgentConfig,
     Catalog,
     Config,
     GlobalConfig,
     HealthConfig,
     ListenerConfig,
+    OutlierConfig,
     PoolConfig,
     RouteConfig,
     ServerConfig,
@@ -18,11 +20,13 @@ from lbkit.config.schema import (
 
 __all__ = [
     "AdminConfig",
+    "AgentConfig",
     "Catalog",
     "Config",
     "GlobalConfig",
     "HealthConfig",
     "ListenerConfig",
+    "OutlierConfig",
     "PoolConfig",
     "RouteConfig",
     "ServerConfig",

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lbkit.config.values import Duration, Size, parse_duration, parse_size
+from lbkit.config.values import Duration, KeySource, Size, parse_duration, parse_key, parse_size
 from lbkit.registry import nearest
 from lbkit.server import Address
 
@@ -28,6 +28,7 @@ _PARSERS: Final[dict[type, tuple[typing.Callable[[str], Any], str]]] = {
     Duration: (parse_duration, 'a duration such as "2s"'),
     Size: (parse_size, 'a size such as "16KiB"'),
     Address: (Address.parse, 'an address such as "127.0.0.1:8080"'),
+    KeySource: (parse_key, 'a key such as "client" or "header:X-User"'),
     Path: (Path, "a path"),
 }
 _EXPECTED: Final = {str: "a string", bool: "true or false", int: "a whole number", float: "a number"}

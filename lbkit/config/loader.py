@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lbkit.config.decoder import Problems, decode, key_path
-from lbkit.config.schema import Catalog, Config, HealthConfig, ListenerConfig, PoolConfig
+from lbkit.config.schema import Catalog, Config, HealthConfig, ListenerConfig, OutlierConfig, PoolConfig
+from lbkit.config.values import TOKEN
 from lbkit.errors import ConfigError
 from lbkit.registry import nearest
 from lbkit.server import Address
@@ -128,7 +129,10 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
             route if route.static is None else dataclasses.replace(route, static=str(folder / route.static))
             for route in listener.routes
         )
-        return dataclasses.replace(listener, routes=routes)
+        log = listener.access_log
+        if log is not None and log != "-":
+            log = str(folder / log)
+        return dataclasses.replace(listener, routes=routes, access_log=log)
 
     return dataclasses.replace(
         config,
@@ -190,6 +194,15 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
             problems.add(path, 'missing key "pool": a tcp listener sends everything to one pool')
         if listener.routes and not problems.has(f"{path}.mode"):
             problems.add(f"{path}.routes", 'routes need mode = "http"')
+        if listener.access_log is not None:
+            problems.add(f"{path}.access_log", 'an access log needs mode = "http"')
+        pool = config.pools.get(listener.pool or "")
+        if pool is not None and pool.key.kind != "client":
+            where = key_path("pools", str(listener.pool))
+            problems.add(f"{where}.key", f'"{pool.key}" needs requests, and {path} has mode = "tcp"')
+        if pool is not None and pool.sticky_cookie:
+            where = key_path("pools", str(listener.pool))
+            problems.add(f"{where}.sticky_cookie", f'needs requests, and {path} has mode = "tcp"')
     elif listener.pool is None and not listener.routes and not problems.has(f"{path}.routes"):
         problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
     _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
@@ -208,6 +221,12 @@ def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
     if not pool.servers and not problems.has(f"{path}.servers"):
         problems.add(f"{path}.servers", "a pool needs at least one server")
     _check_bounds(pool.retries, 0, 100, f"{path}.retries", problems)
+    _check_bounds(pool.retry_percent, 0, 100, f"{path}.retry_percent", problems)
+    _check_bounds(pool.retry_minimum, 0, 1_000_000, f"{path}.retry_minimum", problems)
+    _check_bounds(pool.max_queue, 0, 1_000_000, f"{path}.max_queue", problems)
+    _check_bounds(pool.panic_threshold, 0, 100, f"{path}.panic_threshold", problems)
+    if pool.sticky_cookie and not TOKEN.fullmatch(pool.sticky_cookie):
+        problems.add(f"{path}.sticky_cookie", f'"{pool.sticky_cookie}" is not a cookie name')
     names: dict[str, str] = {}
     for index, server in enumerate(pool.servers):
         here = key_path(f"{path}.servers", index)
@@ -222,14 +241,38 @@ def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
             problems.add(f"{here}.address", "a server needs a port other than 0")
     if pool.health is not None:
         _check_health(pool.health, f"{path}.health", problems)
+    if pool.agent is not None:
+        _check_bounds(pool.agent.port, 1, 65535, f"{path}.agent.port", problems)
+        _check_positive(pool.agent, ("interval", "timeout"), f"{path}.agent", problems)
+        for index, server in enumerate(pool.servers):
+            if server.address.path:
+                here = key_path(f"{path}.servers", index)
+                problems.add(f"{here}.address", "an agent is asked over TCP, and this is a Unix socket")
+    if pool.outlier is not None:
+        _check_outlier(pool.outlier, f"{path}.outlier", problems)
 
 
 def _check_health(health: HealthConfig, path: str, problems: Problems) -> None:
     _check_bounds(health.rise, 1, 1000, f"{path}.rise", problems)
     _check_bounds(health.fall, 1, 1000, f"{path}.fall", problems)
     _check_bounds(health.jitter, 0, 0.5, f"{path}.jitter", problems)
-    for key in ("interval", "timeout"):
-        if getattr(health, key) <= 0:
+    _check_bounds(health.error_limit, 1, 1_000_000, f"{path}.error_limit", problems)
+    _check_positive(health, ("interval", "fast_interval", "down_interval", "timeout"), path, problems)
+
+
+def _check_outlier(outlier: OutlierConfig, path: str, problems: Problems) -> None:
+    _check_bounds(outlier.consecutive, 1, 1_000_000, f"{path}.consecutive", problems)
+    _check_bounds(outlier.max_ejected_percent, 0, 100, f"{path}.max_ejected_percent", problems)
+    _check_bounds(outlier.deviations, 0, 100, f"{path}.deviations", problems)
+    _check_bounds(outlier.rate_servers, 2, 1_000_000, f"{path}.rate_servers", problems)
+    _check_bounds(outlier.rate_requests, 1, 1_000_000, f"{path}.rate_requests", problems)
+    _check_positive(outlier, ("interval", "base_ejection", "max_ejection"), path, problems)
+
+
+def _check_positive(table: Any, keys: tuple[str, ...], path: str, problems: Problems) -> None:
+    for key in keys:
+        value = getattr(table, key)
+        if value is not None and value <= 0:
             problems.add(f"{path}.{key}", "must be more than 0")
 
 

@@ -11,16 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from lbkit.config.values import Duration
+from lbkit.config.values import Duration, KeySource
 from lbkit.server import Address
 
 __all__ = [
     "AdminConfig",
+    "AgentConfig",
     "Catalog",
     "Config",
     "GlobalConfig",
     "HealthConfig",
     "ListenerConfig",
+    "OutlierConfig",
     "PoolConfig",
     "RouteConfig",
     "ServerConfig",
@@ -61,12 +63,14 @@ class Timeouts:
     `connect` bounds one attempt to reach a server. `client` and `server` bound the time without
     progress on that side: in tcp mode 10 minutes by default (nginx `proxy_timeout`), in http mode
     60 seconds (nginx `client_body_timeout` and `proxy_read_timeout`). `request_head` bounds the
-    arrival of a request's head and `keep_alive` the pause between requests (nginx 75 s).
+    arrival of a request's head and `keep_alive` the pause between requests (nginx 75 s). `queue` bounds the
+    wait for a server under its connection limit.
     """
 
     connect: Duration = Duration(5)
     client: Duration | None = None
     server: Duration | None = None
+    queue: Duration = Duration(5)
     request_head: Duration = Duration(10)
     keep_alive: Duration = Duration(75)
 
@@ -91,13 +95,17 @@ class RouteConfig:
 
 @dataclass(frozen=True, slots=True)
 class ListenerConfig:
-    """``[listeners.NAME]``: a bound address and where its sessions go."""
+    """``[listeners.NAME]``: a bound address and where its sessions go.
+
+    `access_log` is a file that gets one JSON line for each http request; ``"-"`` is standard output.
+    """
 
     listen: Address
     mode: Mode = "tcp"
     pool: str | None = None
     relay: str = "auto"
     max_connections: int = 20_000
+    access_log: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     routes: tuple[RouteConfig, ...] = ()
 
@@ -106,38 +114,101 @@ class ListenerConfig:
 class HealthConfig:
     """``[pools.NAME.health]``: HAProxy's `inter 2s rise 2 fall 3`; the check's own options follow.
 
-    `jitter` is the largest part of the interval, 0 to 0.5, by which a check is moved.
+    `fast_interval` holds while a server's state is changing and `down_interval` while it is down (HAProxy
+    `fastinter`, `downinter`); both are `interval` where left out. `jitter` is the largest part of the
+    interval, 0 to 0.5, by which a check is moved.
+
+    `observe` counts errors of live traffic, too: at ``"layer4"`` failed connects, at ``"layer7"`` also
+    failed answers. After `error_limit` in a row `on_error` happens: ``"fail_check"`` counts as one
+    failed check and hurries the next, ``"fast_check"`` only hurries it, ``"mark_down"`` takes the server out.
     """
 
     check: str
     interval: Duration = Duration(2)
+    fast_interval: Duration | None = None
+    down_interval: Duration | None = None
     timeout: Duration = Duration(1)
     rise: int = 2
     fall: int = 3
     jitter: float = 0.1
+    observe: Literal["off", "layer4", "layer7"] = "off"
+    error_limit: int = 10
+    on_error: Literal["fail_check", "fast_check", "mark_down"] = "fail_check"
     options: Any = None
 
 
 @dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """``[pools.NAME.agent]``: each server's agent is asked for weight and state (HAProxy `agent-check`).
+
+    It listens on `port` of the server's own address. An agent that does not answer changes nothing.
+    """
+
+    port: int
+    interval: Duration = Duration(2)
+    timeout: Duration = Duration(1)
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierConfig:
+    """``[pools.NAME.outlier]``: servers that fail more than the others are left out for a while.
+
+    `consecutive` failures eject at once. Each `interval` those are ejected whose success rate is more
+    than `deviations` standard deviations under the mean, among at least `rate_servers` servers with
+    `rate_requests` requests each. An ejection lasts `base_ejection` × the number of them, at most
+    `max_ejection`; at most `max_ejected_percent` of the servers are out. The defaults are Envoy's.
+    """
+
+    consecutive: int = 5
+    interval: Duration = Duration(10)
+    base_ejection: Duration = Duration(30)
+    max_ejection: Duration = Duration(300)
+    max_ejected_percent: float = 10.0
+    deviations: float = 1.9
+    rate_servers: int = 5
+    rate_requests: int = 100
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """``[[pools.NAME.servers]]``."""
+    """``[[pools.NAME.servers]]``.
+
+    `max_connections` of 0 is no limit; over it sessions wait in the pool's queue. Within `slow_start` after
+    it became ready a server's weight and limit grow from a sixteenth to the whole.
+    """
 
     name: str
     address: Address
     weight: int = 1
     backup: bool = False
     max_connections: int = 0
+    slow_start: Duration = Duration(0)
 
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """``[pools.NAME]``: servers, how one is picked, and how their health is known."""
+    """``[pools.NAME]``: servers, how one is picked, and how their health is known.
+
+    `key` is what hashing algorithms map to a server: ``"client"`` (its address), ``"path"``,
+    ``"header:NAME"``, ``"cookie:NAME"`` or ``"query:NAME"``. At most `retries` other servers are tried; at a
+    time `retry_percent` of the open sessions may be retries, and `retry_minimum` always. `max_queue` may wait
+    for servers at their limit. Where fewer than `panic_threshold` percent are up health is ignored; 0 is off.
+    `sticky_cookie` names a cookie that keeps a client at the server it began with (http mode).
+    """
 
     servers: tuple[ServerConfig, ...] = ()
     algorithm: str = "round_robin"
+    key: KeySource = field(default_factory=KeySource)
     retries: int = 3
+    retry_percent: float = 20.0
+    retry_minimum: int = 3
+    max_queue: int = 1024
+    panic_threshold: float = 0.0
+    sticky_cookie: str = ""
     options: Any = None
     health: HealthConfig | None = None
+    agent: AgentConfig | None = None
+    outlier: OutlierConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
-"""The scalar types of the TOML file: durations and sizes, whose parsers raise ValueError; and how text is
-written into such a file."""
+"""The scalar types of the TOML file: durations, sizes and keys, whose parsers raise ValueError; and how text
+is written into such a file."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from lbkit.errors import ConfigError
 
-__all__ = ["Duration", "Size", "parse_duration", "parse_size", "quoted"]
+__all__ = ["TOKEN", "Duration", "KeySource", "Size", "parse_duration", "parse_key", "parse_size", "quoted"]
 
 
 class Duration(float):
@@ -45,6 +46,33 @@ def parse_size(text: str) -> Size:
     if match is None:
         raise ValueError(f'"{text}" is not a size: write a number and B, KiB, MiB, GiB, kB, MB or GB')
     return Size(int(match[1]) * _BYTES[match[2] or "B"])
+
+
+@dataclass(frozen=True, slots=True)
+class KeySource:
+    """What of a client or request hashing algorithms go by; `name` is that of the header, cookie or query
+    parameter, empty for `client` (its address) and `path`."""
+
+    kind: str = "client"
+    name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}" if self.name else self.kind
+
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
+
+
+def parse_key(text: str) -> KeySource:
+    """``"client"``, ``"path"``, ``"header:NAME"``, ``"cookie:NAME"`` or ``"query:NAME"``."""
+    kind, colon, name = text.partition(":")
+    if kind in ("client", "path") and not colon:
+        return KeySource(kind)
+    if kind in ("header", "cookie") and TOKEN.fullmatch(name):
+        return KeySource(kind, name.lower() if kind == "header" else name)
+    if kind == "query" and name and name.isprintable():
+        return KeySource(kind, name)
+    raise ValueError(f'"{text}" is not a key: expected client, path, header:NAME, cookie:NAME or query:NAME')
 
 
 _ESCAPED = re.compile(r'["\\\x00-\x1f\x7f]')

@@ -1,10 +1,12 @@
 """`Forwarder`: the handler that sends a request on to a server of a pool and relays the answer.
 
-Per request: pick → connect (or take a kept connection) → relay. What may be tried again, and what the
-client gets when it may not:
+Per request: pick (→ wait for a place) → connect (or take a kept connection) → relay. What may be tried
+again, within the pool's retry budget, and what the client gets when it may not:
 
 ===================================================  ===============================================
 no server can be picked                              503
+all are at their limit, and the queue is full, or    503
+no place came free in time
 no connection to the server picked                   another server, up to the pool's retries; 502
 the connection is lost before a byte of the answer   if the request is idempotent and has no body (RFC
                                                      9110 §9.2.2), again: on a new connection when it
@@ -24,16 +26,20 @@ Expect is answered here, when the server's side begins to read, and not sent on.
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from lbkit.config.values import KeySource
 from lbkit.errors import (
     BadResponse,
     ClientError,
     ConnectFailed,
     NoServerAvailable,
+    PoolFull,
     ServerError,
     ServerTimeout,
 )
@@ -42,16 +48,18 @@ from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Hop, forwarded_headers
 from lbkit.http.hop_by_hop import end_to_end
 from lbkit.http.messages import Body, Headers, Request, Response, get, without
-from lbkit.pool import Pool
+from lbkit.pool import Pool, Waiter
+from lbkit.proxy.keys import cookie_of, key_reader
 from lbkit.proxy.ticker import Ticker
 from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt
-from lbkit.server import Address, Server
+from lbkit.server import Address, Outcome, Server
 from lbkit.sockets import connect
 
 __all__ = ["ForwardSettings", "Forwarder"]
 
 Connect: TypeAlias = Callable[[Address, float], Awaitable[socket.socket]]
 
+_GOOD_5XX = frozenset({501, 505})  # the request's fault and not the server's (HAProxy, observe layer7)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 
 
@@ -63,6 +71,8 @@ class ForwardSettings:
     """For one attempt to connect."""
     server: float = 60.0
     """Silence of a server while it is its turn (nginx proxy_read_timeout), else 504."""
+    queue: float = 5.0
+    """Waiting for a server under its connection limit, else 503; 0 is no limit."""
     idle: float = 4.0
     """How long a connection is kept without a request: below the 5 s of common app servers."""
     idle_per_server: int = 32
@@ -71,6 +81,10 @@ class ForwardSettings:
     """What a response head may have; more is a 502."""
     trusted: Collection[str] = LOOPBACK
     """Neighbours whose X-Forwarded-* are believed and extended; those of others are replaced."""
+    key: KeySource = field(default_factory=KeySource)
+    """What hashing algorithms go by."""
+    sticky_cookie: str = ""
+    """Name of a cookie that keeps a client at its server; empty for none."""
 
 
 class Forwarder:
@@ -93,74 +107,157 @@ class Forwarder:
         """*name* is what Via calls this proxy; *clock* gives monotonic seconds, as ``loop.time``."""
         self.pool = pool
         self.name = name
-        self.settings = settings or ForwardSettings()
         self._ticker = ticker
         self._clock = clock
         self._connect = connect
+        self.settings = settings or ForwardSettings()
         self._idle = IdleConnections(self.settings.idle_per_server, self.settings.idle)
         self._active: set[UpstreamConnection] = set()
+
+    @property
+    def settings(self) -> ForwardSettings:
+        """How requests are sent on."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: ForwardSettings) -> None:
+        self._settings = settings
+        self._key_of = key_reader(settings.key, settings.trusted)
+        self._cookie = settings.sticky_cookie.encode()
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer *exchange*; raises NoServerAvailable, a ServerError or ClientError where it can't be."""
         tried: list[Server] = []
         failure: ServerError | None = None
         has_died = False
+        is_retry = False
         reuse = _may_reuse(exchange)
-        while True:
-            server = self._pick(tried, failure)
-            self.pool.acquire(server, self._clock())
-            try:
-                return await self._attempt(server, exchange, reuse)
-            except ConnectFailed as error:
-                failure = error
-                tried.append(server)
-            except _Unanswered as error:
-                if not error.was_kept:
-                    if has_died:
-                        raise
-                    has_died = True
+        pool = self.pool
+        key = self._key_of(exchange) if pool.balancer.keyed else None
+        try:
+            while True:
+                try:
+                    server = await self._acquire(exchange, key, tried)
+                except NoServerAvailable:
+                    if failure is not None:
+                        raise failure from None  # there were servers, and all failed
+                    raise
+                try:
+                    return await self._attempt(server, exchange, reuse)
+                except ConnectFailed as error:
                     failure = error
                     tried.append(server)
-                reuse = False
-            finally:
-                self.pool.release(server, self._clock())
-            if exchange.disconnected:
-                raise ClientError("the client left", 0)
-            if failure is not None and len(tried) > self.pool.retries:
-                raise failure
-            server.counters.retries += 1
+                except _Unanswered as error:
+                    if not error.was_kept:
+                        if has_died:
+                            raise
+                        has_died = True
+                        failure = error
+                        tried.append(server)
+                    reuse = False
+                if exchange.disconnected:
+                    raise ClientError("the client left", 0)
+                if is_retry:
+                    is_retry = False
+                    pool.end_retry()
+                if failure is not None:
+                    if len(tried) > pool.retries or not pool.start_retry():
+                        raise failure
+                    is_retry = True
+                server.counters.retries += 1
+        finally:
+            if is_retry:
+                pool.end_retry()
 
-    def _pick(self, tried: list[Server], failure: ServerError | None) -> Server:
+    async def _acquire(self, exchange: Exchange, key: bytes | None, tried: list[Server]) -> Server:
+        """A server for the next attempt, acquired; waits where all are at their limit.
+
+        Raises NoServerAvailable, or ClientError when the client left meanwhile.
+        """
+        now = self._clock()
+        stuck = self._stuck_to(exchange, tried) if self._cookie else None
+        if stuck is not None and stuck.is_full:
+            return await self._wait(exchange, tried, stuck)
         try:
-            return self.pool.pick(self._clock(), None, tried)
-        except NoServerAvailable:
-            if failure is not None:
-                raise failure from None  # there were servers, and all failed
+            server = stuck or self.pool.pick(now, key, tried)
+        except PoolFull:
+            return await self._wait(exchange, tried, None)
+        server.counters.picks += stuck is not None
+        self.pool.acquire(server, now)
+        return server
+
+    def _stuck_to(self, exchange: Exchange, tried: list[Server]) -> Server | None:
+        """The server that the client's cookie names, where it can still be had."""
+        token = cookie_of(exchange.request.headers, self._cookie)
+        server = None if token is None else self.pool.stuck_to(token.decode("latin-1"))
+        return None if server in tried else server
+
+    async def _wait(self, exchange: Exchange, tried: list[Server], only: Server | None) -> Server:
+        limit = self.settings.queue
+        now = self._clock()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def woken(waiter: Waiter) -> None:
+            if not place.done():
+                place.set_result(None)
+
+        waiter = self.pool.wait(now, now + limit if limit else math.inf, woken, tuple(tried), only)
+        self._ticker.wake(self._tick)
+        exchange.on_disconnect = lambda: woken(waiter)
+        try:
+            await place
+        except BaseException:
+            self._give_back(waiter)
             raise
+        finally:
+            exchange.on_disconnect = None
+        if exchange.disconnected:
+            self._give_back(waiter)
+            raise ClientError("the client left", 0)
+        if waiter.server is None:
+            raise NoServerAvailable(
+                f'no place at a server of pool "{self.pool.name}" came free within {limit:g} s'
+            )
+        return waiter.server
+
+    def _give_back(self, waiter: Waiter) -> None:
+        """Nobody wants the place any more, whether it came or not."""
+        self.pool.leave(waiter)
+        if waiter.server is not None:
+            self.pool.release(waiter.server, self._clock(), 0.0, Outcome.CANCELLED)
 
     async def _attempt(self, server: Server, exchange: Exchange, reuse: bool) -> None:
-        """Relay *exchange* over *server*; what goes wrong is counted there."""
+        """Relay *exchange* over *server*, which is acquired; what goes wrong is counted there."""
+        attempt = _Attempt(self.pool, server, self._clock)
+        connection: UpstreamConnection | None = None
         try:
             connection = await self._connection(server, reuse)
+            self._active.add(connection)
+            self._ticker.wake(self._tick)
+            await self._relay(connection, exchange, attempt)
         except ConnectFailed:
+            attempt.outcome = Outcome.CONNECT_FAILED
             server.counters.connect_errors += 1
             raise
-        self._active.add(connection)
-        self._ticker.wake(self._tick)
-        try:
-            await self._relay(connection, exchange)
         except ServerTimeout:
+            attempt.outcome = Outcome.TIMEOUT
             server.counters.timeouts += 1
             raise
         except BadResponse as error:
+            assert connection is not None
             unanswered = not connection.answered and _may_repeat(exchange)
-            server.counters.response_errors += not (unanswered and connection.was_kept)
+            # A kept connection that the server had just closed is nobody's fault.
+            was_stale = unanswered and connection.was_kept
+            attempt.outcome = Outcome.CANCELLED if was_stale else Outcome.ERROR
+            server.counters.response_errors += not was_stale
             if unanswered:
                 raise _Unanswered(str(error), was_kept=connection.was_kept) from error
             raise
         finally:
-            self._active.discard(connection)
-            self._keep_or_close(connection)
+            if connection is not None:
+                self._active.discard(connection)
+                self._keep_or_close(connection)
+            attempt.end()
 
     async def _connection(self, server: Server, reuse: bool) -> UpstreamConnection:
         if reuse:
@@ -180,7 +277,7 @@ class Forwarder:
 
     # ---- one exchange on one connection ----
 
-    async def _relay(self, connection: UpstreamConnection, exchange: Exchange) -> None:
+    async def _relay(self, connection: UpstreamConnection, exchange: Exchange, attempt: _Attempt) -> None:
         if exchange.disconnected:
             raise ClientError("the client left", 0)
         exchange.on_disconnect = lambda: connection.abort(ClientError("the client left", 0))
@@ -192,7 +289,16 @@ class Forwarder:
             connection.begin(request.method, request.target.origin_form, headers, has_body=has_body)
             if has_body:
                 upload = asyncio.get_running_loop().create_task(_upload(exchange, connection))
-            await _answer(connection, exchange)
+            response = await connection.next_event()
+            assert isinstance(response, Response), "a response begins with its head"
+            attempt.answered(response.status)
+            headers = end_to_end(response.headers)
+            if self._cookie:
+                headers = self._with_cookie(headers, exchange, connection.server)
+            await exchange.start(response.status, headers, response.reason)
+            while isinstance(event := await connection.next_event(), Body):
+                await exchange.write(event.data)
+            await exchange.end()
         finally:
             exchange.on_disconnect = None
             if upload is not None and not upload.done():
@@ -210,15 +316,28 @@ class Forwarder:
             headers.append((b"Transfer-Encoding", b"chunked"))
         return headers
 
+    def _with_cookie(self, headers: Headers, exchange: Exchange, server: Server) -> Headers:
+        """*headers* with the cookie that keeps the client at *server*, unless it has it already."""
+        token = self.pool.token_of(server).encode()
+        if cookie_of(exchange.request.headers, self._cookie) == token:
+            return headers
+        secure = b"; Secure" if exchange.scheme == "https" else b""
+        cookie = b"%s=%s; Path=/; HttpOnly; SameSite=Lax%s" % (self._cookie, token, secure)
+        # A shared cache must not hand one client's server to all the others (HAProxy `nocache`).
+        private = [] if get(headers, b"cache-control") else [(b"Cache-Control", b"private")]
+        return [*headers, (b"Set-Cookie", cookie), *private]
+
     # ---- upkeep ----
 
     def _tick(self, now: float) -> bool:
         """Timeouts and kept connections that got too old; True while there is something to look at."""
         self._idle.idle, self._idle.per_server = self.settings.idle, self.settings.idle_per_server
         self._idle.expire(now)
+        if now >= self.pool.next_deadline():
+            self.pool.advance(now)
         for connection in list(self._active):
             connection.check(now, self.settings.server)
-        return bool(self._active) or len(self._idle) > 0
+        return bool(self._active) or len(self._idle) > 0 or self.pool.waiting > 0
 
     def forget(self, server: Server) -> None:
         """Close the connections that are kept for *server*."""
@@ -227,6 +346,29 @@ class Forwarder:
     def close(self) -> None:
         """Close every kept connection."""
         self._idle.close()
+
+
+class _Attempt:
+    """One try at one server: times it and says how it ended."""
+
+    def __init__(self, pool: Pool, server: Server, clock: Callable[[], float]) -> None:
+        self.outcome = Outcome.CANCELLED
+        """Until something else is known: whatever ends it without an answer was not the server."""
+        self._pool = pool
+        self._server = server
+        self._clock = clock
+        self._started_at = time.perf_counter()  # finer than the loop's clock, which may go by milliseconds
+
+    def answered(self, status: int) -> None:
+        """The head of the answer has come."""
+        self.outcome = Outcome.ERROR if status >= 500 and status not in _GOOD_5XX else Outcome.DONE
+        if self._pool.hears_responses:
+            self._pool.responded(self._server, time.perf_counter() - self._started_at, self._clock())
+
+    def end(self) -> None:
+        """It is over."""
+        seconds = time.perf_counter() - self._started_at
+        self._pool.release(self._server, self._clock(), seconds, self.outcome)
 
 
 class _Unanswered(BadResponse):
@@ -264,12 +406,3 @@ async def _upload(exchange: Exchange, connection: UpstreamConnection) -> None:
         connection.finish()
     except Exception as error:  # noqa: BLE001 - raised again where the response is awaited
         connection.abort(error)
-
-
-async def _answer(connection: UpstreamConnection, exchange: Exchange) -> None:
-    response = await connection.next_event()
-    assert isinstance(response, Response), "a response begins with its head"
-    await exchange.start(response.status, end_to_end(response.headers), response.reason)
-    while isinstance(event := await connection.next_event(), Body):
-        await exchange.write(event.data)
-    await exchange.end()

@@ -1,4 +1,4 @@
-"""tcp mode: accept → pick → connect (→ another server) → relay → close.
+"""tcp mode: accept → pick (→ wait for a place) → connect (→ another server) → relay → close.
 
 A session is a small object and a few callbacks, without a task. Until a server has accepted, nothing
 is read from the client, so a server that refuses costs the client only time: its bytes wait in the
@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lbkit.errors import ConnectFailed, LbkitError, NoServerAvailable
-from lbkit.pool import Pool
+from lbkit.errors import ConnectFailed, LbkitError, NoServerAvailable, PoolFull
+from lbkit.pool import Pool, Waiter
 from lbkit.proxy.ticker import TICK, Ticker
 from lbkit.relay import Relay, RelayEnd
-from lbkit.server import Server
+from lbkit.server import Outcome, Server
 from lbkit.sockets import Dial
 
 __all__ = ["TcpService", "TcpSettings"]
@@ -30,15 +32,23 @@ logger = logging.getLogger("lbkit.tcp")
 
 _QUIET = 5.0
 _CLOSE_TIMEOUT = 5.0
+_OUTCOMES = {
+    RelayEnd.DONE: Outcome.DONE,
+    RelayEnd.CLIENT_RESET: Outcome.CANCELLED,
+    RelayEnd.SERVER_RESET: Outcome.ERROR,
+    RelayEnd.ABORTED: Outcome.CANCELLED,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class TcpSettings:
-    """Seconds; 0 is no limit. `connect` bounds one attempt, `client` and `server` idleness."""
+    """Seconds; 0 is no limit. `connect` bounds one attempt, `client` and `server` idleness, `queue` the
+    wait for a server at its connection limit."""
 
     connect: float = 5.0
     client: float = 600.0
     server: float = 600.0
+    queue: float = 5.0
 
 
 class TcpSession:
@@ -48,11 +58,16 @@ class TcpSession:
         "_client",
         "_dial",
         "_failure",
+        "_is_retry",
+        "_key",
+        "_outcome",
         "_pool",
         "_relay",
         "_server",
         "_service",
+        "_started_at",
         "_tried",
+        "_waiter",
         "client_idle_since",
         "connect_deadline",
         "progress",
@@ -64,30 +79,62 @@ class TcpSession:
         self._client: socket.socket | None = client
         # A reload may give the listener another pool; a session stays with the one it began with.
         self._pool = service.pool
+        self._key = _address_of(client) if self._pool.balancer.keyed else None
         self._server: Server | None = None
         self._tried: tuple[Server, ...] = ()
         self._failure: ConnectFailed | None = None
+        self._is_retry = False
+        self._waiter: Waiter | None = None
         self._dial: Dial | None = None
         self._relay: Relay | None = None
+        self._outcome: Outcome | None = None
+        self._started_at = 0.0
         self.connect_deadline = 0.0
         self.progress = (0, 0)
         self.client_idle_since = self.server_idle_since = 0.0
 
     def route(self) -> None:
         """Pick a server and connect to it; on failure another one, up to the pool's retries."""
-        service = self._service
-        now = service.loop.time()
+        now = self._service.loop.time()
         try:
-            server = self._pool.pick(now, None, self._tried)
+            server = self._pool.pick(now, self._key, self._tried)
+        except PoolFull:
+            self._wait(now)
         except NoServerAvailable as error:
-            # Where there were servers and all failed, why they did says more than that none is left.
-            service.session_failed(self._failure or error)
-            self._close()
-            return
+            self._give_up(error)
+        else:
+            self._pool.acquire(server, now)
+            self._connect(server, now)
+
+    def _wait(self, now: float) -> None:
+        limit = self._service.settings.queue
+        deadline = now + limit if limit else math.inf
+        try:
+            self._waiter = self._pool.wait(now, deadline, self._woken, self._tried)
+        except PoolFull as error:
+            self._give_up(error)
+
+    def _woken(self, waiter: Waiter) -> None:
+        self._waiter = None
+        if waiter.server is None:
+            limit = self._service.settings.queue
+            self._give_up(NoServerAvailable(f"no place at a server came free within {limit:g} s"))
+        else:
+            self._connect(waiter.server, self._service.loop.time())
+
+    def _give_up(self, error: LbkitError) -> None:
+        self._end_retry()
+        # Where there were servers and all failed, why they did says more than that none is left.
+        self._service.session_failed(self._failure or error)
+        self._close()
+
+    def _connect(self, server: Server, now: float) -> None:
+        """Dial *server*, which is acquired."""
+        service = self._service
         if self._tried:
             self._tried[-1].counters.retries += 1
         self._server = server
-        self._pool.acquire(server, now)
+        self._started_at = time.perf_counter()
         if service.settings.connect:
             self.connect_deadline = now + service.settings.connect
         self._dial = Dial(service.loop, server.address, self._connected)
@@ -98,12 +145,14 @@ class TcpSession:
         if isinstance(result, ConnectFailed):
             self._connect_failed(result)
             return
+        self._end_retry()
         service, client = self._service, self._client
         assert client is not None
         self._client = None
         self.client_idle_since = self.server_idle_since = service.loop.time()
         service.relaying(self)
-        self._relay = service.relay(service.loop, client, result, self._relayed)
+        heard = self._responded if self._pool.hears_responses else None
+        self._relay = service.relay(service.loop, client, result, self._relayed, heard)
         self._relay.start()
 
     def connect_timed_out(self) -> None:
@@ -117,22 +166,37 @@ class TcpSession:
         server = self._server
         assert server is not None
         server.counters.connect_errors += 1
-        self._pool.release(server, self._service.loop.time())
-        self._server = None
+        self._release(server, Outcome.CONNECT_FAILED)
         # Or a tick that is due in this very turn of the loop would end an attempt that is over.
         self.connect_deadline = 0.0
         self._tried = (*self._tried, server)
         self._failure = error
-        if len(self._tried) > self._pool.retries:
-            self._service.session_failed(error)
-            self._close()
+        self._end_retry()
+        if len(self._tried) > self._pool.retries or not self._pool.start_retry():
+            self._give_up(error)
             return
+        self._is_retry = True
         # From a fresh call stack: a Dial may fail at once, and a large pool of those would recurse.
         self._service.loop.call_soon(self._retry)
 
     def _retry(self) -> None:
         if self._client is not None:
             self.route()
+
+    def _end_retry(self) -> None:
+        if self._is_retry:
+            self._is_retry = False
+            self._pool.end_retry()
+
+    def _responded(self) -> None:
+        assert self._server is not None
+        seconds = time.perf_counter() - self._started_at
+        self._pool.responded(self._server, seconds, self._service.loop.time())
+
+    def _release(self, server: Server, outcome: Outcome) -> None:
+        self._server = None
+        seconds = time.perf_counter() - self._started_at
+        self._pool.release(server, self._service.loop.time(), seconds, outcome)
 
     def _relayed(self, end: RelayEnd) -> None:
         server, relay = self._server, self._relay
@@ -141,8 +205,13 @@ class TcpSession:
         server.counters.bytes_out += relay.bytes_out
         if end is RelayEnd.SERVER_RESET:
             server.counters.response_errors += 1
-        self._pool.release(server, self._service.loop.time())
         self._service.ended(self)
+        self._release(server, self._outcome or _OUTCOMES[end])
+
+    @property
+    def pool(self) -> Pool:
+        """The pool that its server comes from."""
+        return self._pool
 
     @property
     def bytes_so_far(self) -> tuple[Server | None, int, int]:
@@ -167,6 +236,7 @@ class TcpSession:
         elif settings.server and now - self.server_idle_since > settings.server:
             assert self._server is not None
             self._server.counters.timeouts += 1
+            self._outcome = Outcome.TIMEOUT
             relay.abort()
 
     def abort(self) -> None:
@@ -174,12 +244,15 @@ class TcpSession:
         if self._relay is not None:
             self._relay.abort()
             return
+        if self._waiter is not None:
+            self._pool.leave(self._waiter)
+            self._waiter = None
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
+        self._end_retry()
         if self._server is not None:
-            self._pool.release(self._server, self._service.loop.time())
-            self._server = None
+            self._release(self._server, Outcome.CANCELLED)
         self._close()
 
     def _close(self) -> None:
@@ -187,6 +260,15 @@ class TcpSession:
             self._client.close()
             self._client = None
             self._service.ended(self)
+
+
+def _address_of(client: socket.socket) -> bytes | None:
+    """The client's IP address; None on a Unix socket, or where it has left already."""
+    try:
+        peer = client.getpeername()
+    except OSError:
+        return None
+    return str(peer[0]).encode() if isinstance(peer, tuple) else None
 
 
 class TcpService:
@@ -263,6 +345,10 @@ class TcpService:
         return [(server, bytes_in, bytes_out) for server, bytes_in, bytes_out in found if server is not None]
 
     def _tick(self, now: float) -> bool:
+        # After a reload some may still stand in line for the pool that they began with.
+        for pool in {self.pool, *(session.pool for session in self._connecting)}:
+            if now >= pool.next_deadline():
+                pool.advance(now)
         for session in [s for s in self._connecting if 0 < s.connect_deadline <= now]:
             session.connect_timed_out()
         if now >= self._next_look:

@@ -32,6 +32,8 @@ class Relay(ABC):
     Takes two connected non-blocking sockets and owns them: whatever happens, both are closed when
     `on_end` is called, which is exactly once. A half-close of one side is passed on to the other,
     a reset as a reset. Memory is bounded with a slow reader, in both directions.
+
+    `on_first_byte`, where given, is called when the server's first byte comes.
     """
 
     preference: ClassVar[int]
@@ -49,6 +51,7 @@ class Relay(ABC):
         downstream: socket.socket,
         upstream: socket.socket,
         on_end: Callable[[RelayEnd], None],
+        on_first_byte: Callable[[], None] | None = None,
     ) -> None: ...
 
     @abstractmethod

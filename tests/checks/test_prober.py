@@ -6,8 +6,8 @@ from collections import Counter
 
 from lbkit.checks import HealthCheck, Prober
 from lbkit.errors import CheckFailed
-from lbkit.health import HealthState
-from lbkit.pool import HealthChange, Pool
+from lbkit.health import Intervals
+from lbkit.pool import Change, Pool, Standing
 from lbkit.registry import NoOptions
 from lbkit.server import Address, Server
 from tests.support.loops import on_both_loops
@@ -38,15 +38,13 @@ class Scripted(HealthCheck):
 
 
 class Probing:
-    def __init__(self, pool: Pool, check: Scripted, **settings: float) -> None:
-        self.changes: asyncio.Queue[HealthChange] = asyncio.Queue()
-        self.prober = Prober(
-            pool,
-            check,
-            rng=random.Random(7),
-            changed=self.changes.put_nowait,
-            **{"interval": 0.02, "timeout": 0.05, **settings},
-        )
+    def __init__(
+        self, pool: Pool, check: Scripted, *, timeout: float = 0.05, counts: bool = True, **times: float
+    ) -> None:
+        self.changes: asyncio.Queue[Change] = asyncio.Queue()
+        pool.on_change = self.changes.put_nowait
+        intervals = Intervals(**{"interval": 0.02, **times})
+        self.prober = Prober(pool, check, intervals, timeout=timeout, counts=counts, rng=random.Random(7))
 
     async def __aenter__(self) -> Probing:
         self.prober.start()
@@ -55,7 +53,7 @@ class Probing:
     async def __aexit__(self, *_: object) -> None:
         await self.prober.stop()
 
-    async def next(self) -> HealthChange:
+    async def next(self) -> Change:
         async with asyncio.timeout(5):
             return await self.changes.get()
 
@@ -66,19 +64,19 @@ async def test_first_checks_run_at_once_and_changes_are_told() -> None:
     check.behaviour[2] = "fail"
     async with Probing(pool, check, interval=60) as probing:
         changes = {change.server.name: change for change in (await probing.next(), await probing.next())}
-    assert (changes["a"].state, changes["a"].reason) == (HealthState.UP, "fine")
-    assert (changes["b"].state, changes["b"].reason) == (HealthState.DOWN, "told to fail")
+    assert (changes["a"].standing, changes["a"].reason) == (Standing.UP, "fine")
+    assert (changes["b"].standing, changes["b"].reason) == (Standing.DOWN, "told to fail")
 
 
 @on_both_loops
 async def test_down_and_up_again() -> None:
     pool, check = make_pool(*make_servers(1), rise=2, fall=3), Scripted()
     async with Probing(pool, check) as probing:
-        assert (await probing.next()).state is HealthState.UP
+        assert (await probing.next()).standing is Standing.UP
         check.behaviour[1] = "fail"
-        assert (await probing.next()).state is HealthState.DOWN
+        assert (await probing.next()).standing is Standing.DOWN
         check.behaviour[1] = "pass"
-        assert (await probing.next()).state is HealthState.UP
+        assert (await probing.next()).standing is Standing.UP
     assert check.running == 0
     assert check.probes[1] >= 1 + 3 + 2
 
@@ -117,3 +115,36 @@ async def test_a_server_that_was_just_seen_is_not_checked_again_at_once() -> Non
     async with probing:
         assert (await probing.next()).server.name == "b"
         assert check.probes == {2: 1}
+
+
+@on_both_loops
+async def test_a_changing_server_is_checked_fast_and_a_suspect_one_soon() -> None:
+    pool, check = make_pool(*make_servers(1), rise=2, fall=3), Scripted()
+    async with Probing(pool, check, interval=60, fast=0.01, down=60) as probing:
+        assert (await probing.next()).standing is Standing.UP
+        check.behaviour[1] = "fail"
+        probing.prober.hurry(pool["a"])
+        assert (await probing.next()).standing is Standing.DOWN
+    assert check.probes[1] == 1 + 3, "down: the slow interval again"
+
+
+class Agent(Scripted):
+    advises = True
+    line = "drain"
+
+    async def probe(self, address: Address) -> str:
+        await super().probe(address)
+        return self.line
+
+
+@on_both_loops
+async def test_an_agents_advice_is_taken_and_counts_for_health_only_where_it_is_the_check() -> None:
+    pool, agent = make_pool(*make_servers(1)), Agent()
+    async with Probing(pool, agent, counts=False) as probing:
+        assert (await probing.next()).standing is Standing.DRAIN
+        agent.behaviour[1] = "fail"
+        probes = agent.probes[1]
+        async with asyncio.timeout(5):
+            while agent.probes[1] < probes + 5:
+                await asyncio.sleep(0.01)
+    assert pool.member("a").standing is Standing.DRAIN

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from lbkit.errors import ConnectFailed
-from lbkit.pool import Pool, make_balancer
+from lbkit.pool import Pool, PoolSettings, make_balancer
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
@@ -25,7 +25,9 @@ class Balancer:
     ) -> None:
         loop = asyncio.get_running_loop()
         servers = [Server(chr(ord("a") + i), address) for i, address in enumerate(addresses)]
-        self.pool = Pool("p", servers, make_balancer(algorithm, random.Random(7)), retries=retries)
+        self.pool = Pool(
+            "p", servers, make_balancer(algorithm, random.Random(7)), settings=PoolSettings(retries)
+        )
         self.ticker = Ticker(loop)
         self.listener = Listener("test", Address("127.0.0.1", 0), self._accept, loop=loop)
         self.service = TcpService(

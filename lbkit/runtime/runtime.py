@@ -13,69 +13,40 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import re
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Coroutine, Iterable, Mapping
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
 from lbkit import __version__
-from lbkit.admin import AdminApp, ListenerView, View
+from lbkit.admin import AdminApp, View
 from lbkit.asgi import AsgiHandler
-from lbkit.balancing import ALGORITHMS, Balancer
-from lbkit.checks import CHECKS, Prober, judge, report
-from lbkit.config import AdminConfig, Catalog, Config, ListenerConfig, PoolConfig, ServerConfig
+from lbkit.checks import Prober
+from lbkit.config import AdminConfig, Config, ListenerConfig, PoolConfig
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
-from lbkit.health import HealthState
 from lbkit.http.routes import Route, RouteTable
-from lbkit.pool import HealthRules, Pool, make_balancer
+from lbkit.pool import Pool
 from lbkit.proxy.forward import Forwarder, ForwardSettings
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
-from lbkit.relay import RELAYS, Relay, choose_relay
+from lbkit.relay import Relay, choose_relay
+from lbkit.runtime.pools import FirstResults, RunningPool, first_results, make_pool
+from lbkit.runtime.views import RunningListener, Service, leads_to, view_of
 from lbkit.server import Address, Server
 from lbkit.static import StaticFiles
 
-__all__ = ["Runtime", "catalog"]
+__all__ = ["Runtime"]
 
 logger = logging.getLogger("lbkit")
 
-Service = TcpService | HttpService
 ADMIN = "admin"
 # What must not be in the name that a proxy goes by in Via (RFC 9110 §5.6.2); a listener may have any name.
 _NO_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
-
-
-def catalog() -> Catalog:
-    """Every algorithm, check and relay that is installed, for reading a configuration."""
-    return Catalog(
-        {name: entry.options for name, entry in ALGORITHMS.items()},
-        {name: entry.options for name, entry in CHECKS.items()},
-        {name: entry.options for name, entry in RELAYS.items()},
-    )
-
-
-@dataclass(slots=True)
-class _RunningPool:
-    config: PoolConfig
-    pool: Pool
-    prober: Prober | None = None
-
-
-@dataclass(slots=True)
-class _RunningListener:
-    """`wanted` is the address as configured: port 0 there, a real one on the listener."""
-
-    wanted: Address
-    config: ListenerConfig | AdminConfig
-    listener: Listener
-    service: Service
-    forwarders: dict[str, Forwarder] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -87,8 +58,8 @@ class _Plan:
     files: dict[tuple[str, int], StaticFiles]
     """By listener and place of the route: two routes may show one folder."""
     bound: dict[str, Listener]
-    first_results: dict[str, dict[str, tuple[bool, str]]]
-    """By pool and server: what the first check of a new server said."""
+    first_results: dict[str, FirstResults]
+    """By pool: what the first checks of new servers said."""
 
 
 class Runtime:
@@ -101,8 +72,8 @@ class Runtime:
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._ticker = Ticker(self._loop)
-        self._pools: dict[str, _RunningPool] = {}
-        self._listeners: dict[str, _RunningListener] = {}
+        self._pools: dict[str, RunningPool] = {}
+        self._listeners: dict[str, RunningListener] = {}
         self._retired: set[Service] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
@@ -146,7 +117,7 @@ class Runtime:
         async with self._changing:
             self._apply(self._config, await self._prepare(self._config))
         for name, running in self._listeners.items():
-            logger.info("%s listens on %s (%s)", name, running.listener.address, _leads_to(running.config))
+            logger.info("%s listens on %s (%s)", name, running.listener.address, leads_to(running.config))
 
     async def reload(self, config: Config) -> None:
         """Change to *config* without cutting a session, after new servers were checked once.
@@ -183,8 +154,8 @@ class Runtime:
             for forwarder in running.forwarders.values():
                 forwarder.close()
         for pool in self._pools.values():
-            if pool.prober is not None:
-                await pool.prober.stop()
+            for prober in pool.probers():
+                await prober.stop()
         for task in self._endings:
             task.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
@@ -209,51 +180,14 @@ class Runtime:
         pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
         bound = self._bind_new(config)
         try:
-            return _Plan(pools, relays, files, bound, await self._first_results(config))
+            return _Plan(pools, relays, files, bound, await first_results(dict(config.pools), self._pools))
         except BaseException:
             _unbind(bound)
             raise
 
-    async def _first_results(self, config: Config) -> dict[str, dict[str, tuple[bool, str]]]:
-        """Check every new server of a checked pool once, all at the same time."""
-        new = [
-            (
-                name,
-                server.name,
-                judge(CHECKS[health.check].factory(health.options), server.address, health.timeout),
-            )
-            for name, pool in config.pools.items()
-            if (health := pool.health) is not None
-            for server in pool.servers
-            if not self._knows(name, server)
-        ]
-        results: dict[str, dict[str, tuple[bool, str]]] = {}
-        for (pool, server, _), result in zip(
-            new, await asyncio.gather(*(check for _, _, check in new)), strict=True
-        ):
-            results.setdefault(pool, {})[server] = result
-        return results
-
-    def _knows(self, pool: str, server: ServerConfig) -> bool:
-        """Whether this very server is in the running pool, and was looked at."""
-        running = self._pools.get(pool)
-        if running is None or server.name not in running.pool:
-            return False
-        same = running.pool[server.name].address == server.address
-        return same and running.pool.health(server.name).state is not HealthState.UNKNOWN
-
     def _known_or_new(self, name: str, config: PoolConfig, seed: int | None) -> Pool:
         running = self._pools.get(name)
-        if running is not None:
-            return running.pool
-        return Pool(
-            name,
-            _servers(config),
-            _balancer(name, config, seed),
-            rules=_rules(config),
-            retries=config.retries,
-            now=self._loop.time(),
-        )
+        return make_pool(name, config, seed, self._loop.time()) if running is None else running.pool
 
     def _bind_new(self, config: Config) -> dict[str, Listener]:
         """A bound listener for each address that nobody here listens on yet."""
@@ -269,7 +203,7 @@ class Runtime:
             raise
         return bound
 
-    def _at(self, name: str, address: Address) -> _RunningListener | None:
+    def _at(self, name: str, address: Address) -> RunningListener | None:
         """Who listens on *address* now: found by address, and by name where any port would do."""
         if address.path or address.port:
             return next((r for r in self._listeners.values() if r.wanted == address), None)
@@ -302,57 +236,20 @@ class Runtime:
         old, self._pools = self._pools, {}
         for name, item in config.pools.items():
             running = old.pop(name, None)
-            self._pools[name] = (
-                self._change_pool(running, item) if running else self._start_pool(item, plan.pools[name])
-            )
+            if running is None:
+                running = RunningPool(item, plan.pools[name], config.global_.seed)
+            else:
+                self._end(running.change(item))
+            self._pools[name] = running
         for name, results in plan.first_results.items():
-            running = self._pools[name]
-            for server, (passed, reason) in results.items():
-                report(running.pool, server, passed, reason)
-                if running.prober is not None:
-                    running.prober.seen(running.pool[server])
+            self._pools[name].take(results)
         for running in old.values():
-            self._end(running.prober)
+            self._end(running.probers())
         return list(before - {server for running in self._pools.values() for server in running.pool})
 
-    def _start_pool(self, config: PoolConfig, pool: Pool) -> _RunningPool:
-        return _RunningPool(config, pool, self._prober(config, pool))
-
-    def _change_pool(self, running: _RunningPool, config: PoolConfig) -> _RunningPool:
-        old, pool, now = running.config, running.pool, self._loop.time()
-        same = (old.algorithm, old.options) == (config.algorithm, config.options)
-        pool.reconfigure(
-            _servers(config),
-            balancer=None if same else _balancer(pool.name, config, self._config.global_.seed),
-            rules=_rules(config),
-            retries=config.retries,
-            now=now,
-        )
-        if old.health == config.health:
-            if running.prober is not None:
-                running.prober.refresh()
-            return _RunningPool(config, pool, running.prober)
-        self._end(running.prober)
-        return _RunningPool(config, pool, self._prober(config, pool))
-
-    def _prober(self, config: PoolConfig, pool: Pool) -> Prober | None:
-        health = config.health
-        if health is None:
-            return None
-        prober = Prober(
-            pool,
-            CHECKS[health.check].factory(health.options),
-            interval=health.interval,
-            timeout=health.timeout,
-            jitter=health.jitter,
-            rng=_rng(f"checks of {pool.name}", self._config.global_.seed),
-        )
-        prober.start()
-        return prober
-
     def _apply_listener(
-        self, name: str, config: ListenerConfig | AdminConfig, plan: _Plan, running: _RunningListener | None
-    ) -> _RunningListener:
+        self, name: str, config: ListenerConfig | AdminConfig, plan: _Plan, running: RunningListener | None
+    ) -> RunningListener:
         listener = plan.bound[name] if running is None else running.listener
         listener.name = name
         forwarders = {} if running is None else dict(running.forwarders)
@@ -369,7 +266,7 @@ class Runtime:
         listener.accept = new.accept
         if running is None:
             listener.start()
-        return _RunningListener(wanted, config, listener, new, forwarders)
+        return RunningListener(wanted, config, listener, new, forwarders)
 
     def _tcp_service(
         self, service: Service | None, config: ListenerConfig, relay: type[Relay], listener: Listener
@@ -377,7 +274,9 @@ class Runtime:
         assert config.pool is not None
         pool = self._pools[config.pool].pool
         timeouts = config.timeouts
-        settings = TcpSettings(timeouts.connect, timeouts.client_in("tcp"), timeouts.server_in("tcp"))
+        settings = TcpSettings(
+            timeouts.connect, timeouts.client_in("tcp"), timeouts.server_in("tcp"), timeouts.queue
+        )
         if isinstance(service, TcpService):
             service.name, service.pool, service.relay, service.settings = listener.name, pool, relay, settings
             return service
@@ -429,8 +328,14 @@ class Runtime:
     def _forwarder(
         self, name: str, pool: str, config: ListenerConfig, forwarders: dict[str, Forwarder]
     ) -> None:
+        timeouts, wanted = config.timeouts, self._pools[pool].config
         settings = replace(
-            ForwardSettings(), connect=config.timeouts.connect, server=config.timeouts.server_in("http")
+            ForwardSettings(),
+            connect=timeouts.connect,
+            server=timeouts.server_in("http"),
+            queue=timeouts.queue,
+            key=wanted.key,
+            sticky_cookie=wanted.sticky_cookie,
         )
         target = self._pools[pool].pool
         known = forwarders.get(pool)
@@ -456,8 +361,8 @@ class Runtime:
         self._retired.add(service)
         self._in_background(until_idle())
 
-    def _end(self, prober: Prober | None) -> None:
-        if prober is not None:
+    def _end(self, probers: Iterable[Prober]) -> None:
+        for prober in probers:
             self._in_background(prober.stop())
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
@@ -471,7 +376,7 @@ class Runtime:
         """Everything at this moment."""
         return View(
             now=self._loop.time(),
-            listeners=[_view_of(name, running) for name, running in self._listeners.items()],
+            listeners=[view_of(name, running) for name, running in self._listeners.items()],
             pools=[running.pool for running in self._pools.values()],
             unsettled=[
                 item
@@ -484,15 +389,6 @@ class Runtime:
         )
 
 
-def _balancer(name: str, config: PoolConfig, seed: int | None) -> Balancer:
-    return make_balancer(config.algorithm, _rng(f"pool {name}", seed), config.options)
-
-
-def _rng(purpose: str, seed: int | None) -> random.Random:
-    """A generator of its own for each purpose, so that one seed repeats each whatever the others do."""
-    return random.Random(None if seed is None else f"{seed} {purpose}")
-
-
 def _unbind(listeners: Mapping[str, Listener]) -> None:
     for listener in listeners.values():
         listener.stop()
@@ -503,25 +399,6 @@ def _relay(name: str, config: ListenerConfig) -> type[Relay]:
         return choose_relay(config.relay)
     except ValueError as error:
         raise ConfigError(f"listeners.{name}.relay: {error}") from None
-
-
-def _servers(config: PoolConfig) -> list[Server]:
-    return [
-        Server(
-            item.name,
-            item.address,
-            weight=item.weight,
-            backup=item.backup,
-            max_connections=item.max_connections,
-        )
-        for item in config.servers
-    ]
-
-
-def _rules(config: PoolConfig) -> HealthRules:
-    if config.health is None:
-        return HealthRules()
-    return HealthRules(checked=True, rise=config.health.rise, fall=config.health.fall)
 
 
 def _listening(config: Config) -> dict[str, ListenerConfig | AdminConfig]:
@@ -541,38 +418,4 @@ def _http_settings(config: ListenerConfig | AdminConfig) -> HttpSettings:
         request_head=timeouts.request_head,
         keep_alive=timeouts.keep_alive,
         client=timeouts.client_in("http"),
-    )
-
-
-def _leads_to(config: ListenerConfig | AdminConfig) -> str:
-    if isinstance(config, AdminConfig):
-        return "/metrics and /status"
-    routes = f", {len(config.routes)} routes" if config.routes else ""
-    return f"{config.mode} → {f'pool {config.pool}' if config.pool else 'routes only'}{routes}"
-
-
-def _view_of(name: str, running: _RunningListener) -> ListenerView:
-    listener, service, config = running.listener, running.service, running.config
-    counters = {"sessions": listener.sessions, "accept_errors": listener.accept_errors}
-    responses: dict[str, int] = {}
-    if isinstance(service, TcpService):
-        counters["failed_sessions"] = service.failed_sessions
-        counters["client_timeouts"] = service.client_timeouts
-    else:
-        counts = service.http.counters
-        counters |= {
-            "requests": counts.requests,
-            "client_errors": counts.client_errors,
-            "bytes_in": counts.bytes_in,
-            "bytes_out": counts.bytes_out,
-        }
-        responses = {f"{group}xx": counts.responses[group] for group in range(1, 6)}
-    return ListenerView(
-        name,
-        str(listener.address),
-        config.mode if isinstance(config, ListenerConfig) else "http",
-        config.pool if isinstance(config, ListenerConfig) else None,
-        listener.open_sessions,
-        counters,
-        responses,
     )

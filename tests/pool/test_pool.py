@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from lbkit.errors import NoServerAvailable
 from lbkit.health import HealthState
-from lbkit.pool import HealthRules, make_balancer
+from lbkit.pool import HealthRules, PoolSettings, Standing, make_balancer
 from lbkit.server import Server
 from tests.support.servers import make_pool, make_servers
 
@@ -27,7 +27,7 @@ def test_with_a_check_servers_wait_for_their_first_result() -> None:
     assert pool.unavailable == 1
     change = pool.observe("a", True, "connected", 1.0)
     assert change is not None
-    assert (change.server.name, change.state, change.reason) == ("a", HealthState.UP, "connected")
+    assert (change.server.name, change.standing, change.reason) == ("a", Standing.UP, "connected")
     assert pool.pick(1).name == "a"
 
 
@@ -74,7 +74,7 @@ def test_a_full_server_is_passed_over() -> None:
 def test_weight_zero_takes_no_new_traffic() -> None:
     pool = make_pool(*make_servers(0, 1))
     assert {pool.pick(0).name for _ in range(4)} == {"b"}
-    with pytest.raises(NoServerAvailable, match="a weight 0"):
+    with pytest.raises(NoServerAvailable, match=r"a drain \(weight 0\)"):
         pool.pick(0, None, [pool["b"]])
 
 
@@ -121,7 +121,9 @@ def test_reconfigure() -> None:
     pool = make_pool(*make_servers(1, 1), rise=1, fall=1)
     pool.observe("a", False, "", 0)
     balancer = make_balancer("active_passive", random.Random(7))
-    pool.reconfigure(list(pool), balancer=balancer, rules=HealthRules(), retries=5, now=1)
+    pool.reconfigure(
+        list(pool), balancer=balancer, rules=HealthRules(), settings=PoolSettings(retries=5), now=1
+    )
     assert pool.retries == 5
     assert {pool.pick(1).name for _ in range(3)} == {"a"}, "without a check all are up"
 

@@ -1,0 +1,218 @@
+"""Pools as configured: the pure `Pool`, and `RunningPool` with the probers that keep it informed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterable
+
+from lbkit.balancing import Balancer
+from lbkit.checks import CHECKS, HealthCheck, Prober, judge, report
+from lbkit.checks.agent import AgentCheck, AgentCheckOptions
+from lbkit.config import PoolConfig, ServerConfig
+from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules
+from lbkit.pool import Change, HealthRules, Pool, PoolSettings, Standing, make_balancer
+from lbkit.server import Server
+
+__all__ = ["FirstResults", "RunningPool", "first_results", "make_pool"]
+
+logger = logging.getLogger("lbkit.health")
+
+FirstResults = dict[str, tuple[bool, str]]
+"""By server: what its first check said."""
+
+
+def make_pool(name: str, config: PoolConfig, seed: int | None = None, now: float = 0.0) -> Pool:
+    """The pool that *config* describes; *seed* makes its picks reproducible."""
+    return Pool(
+        name,
+        _servers(config),
+        _balancer(name, config, seed),
+        rules=_rules(config),
+        settings=_settings(config),
+        now=now,
+    )
+
+
+class RunningPool:
+    """A pool that takes part in live traffic: its checks run until `stop`."""
+
+    def __init__(self, config: PoolConfig, pool: Pool, seed: int | None) -> None:
+        self.config = config
+        self.pool = pool
+        pool.driven = True  # sessions and requests look at the time for it
+        pool.on_change = self._log
+        pool.on_suspect = self._hurry
+        self._seed = seed
+        self._start_probers()
+
+    def _start_probers(self) -> None:
+        self._prober = self._make_prober()
+        self._agent = self._make_agent()
+        for prober in (self._prober, self._agent):
+            if prober is not None:
+                prober.start()
+
+    def change(self, config: PoolConfig) -> Iterable[Prober]:
+        """Become what *config* says, servers and all, in place. Returns probers that are to be stopped."""
+        old, self.config = self.config, config
+        same = (old.algorithm, old.options) == (config.algorithm, config.options)
+        self.pool.reconfigure(
+            _servers(config),
+            balancer=None if same else _balancer(self.pool.name, config, self._seed),
+            rules=_rules(config),
+            settings=_settings(config),
+            now=asyncio.get_running_loop().time(),
+        )
+        if (old.health, old.agent) == (config.health, config.agent):
+            self.refresh()
+            return ()
+        ended = self.probers()
+        self._start_probers()
+        return ended
+
+    def refresh(self) -> None:
+        """Servers were added or removed."""
+        for prober in self.probers():
+            prober.refresh()
+
+    def take(self, results: FirstResults) -> None:
+        """What the first checks of new servers said."""
+        health = self.config.health
+        assert health is not None and self._prober is not None
+        check = _check(self.config)
+        for name, (passed, reason) in results.items():
+            report(self.pool, check, self.pool[name], passed, reason)
+            self._prober.seen(self.pool[name])
+
+    def probers(self) -> list[Prober]:
+        """Those that run."""
+        return [prober for prober in (self._prober, self._agent) if prober is not None]
+
+    def knows(self, server: ServerConfig) -> bool:
+        """Whether this very server is in the pool, and was looked at."""
+        if server.name not in self.pool:
+            return False
+        same = self.pool[server.name].address == server.address
+        return same and self.pool.health(server.name).state is not HealthState.UNKNOWN
+
+    def _make_prober(self) -> Prober | None:
+        health = self.config.health
+        if health is None:
+            return None
+        intervals = Intervals(health.interval, health.fast_interval, health.down_interval, health.jitter)
+        return Prober(
+            self.pool,
+            _check(self.config),
+            intervals,
+            timeout=health.timeout,
+            rng=_rng(f"checks of {self.pool.name}", self._seed),
+        )
+
+    def _make_agent(self) -> Prober | None:
+        agent = self.config.agent
+        if agent is None:
+            return None
+        return Prober(
+            self.pool,
+            AgentCheck(AgentCheckOptions(agent.port)),
+            Intervals(agent.interval),
+            timeout=agent.timeout,
+            counts=False,
+            rng=_rng(f"agents of {self.pool.name}", self._seed),
+        )
+
+    def _hurry(self, server: Server) -> None:
+        if self._prober is not None:
+            self._prober.hurry(server)
+
+    def _log(self, change: Change) -> None:
+        level = logging.INFO if change.standing is Standing.UP else logging.WARNING
+        logger.log(
+            level,
+            "pool %s: server %s is %s: %s",
+            self.pool.name,
+            change.server.name,
+            change.standing.value,
+            change.reason,
+        )
+
+
+async def first_results(
+    pools: dict[str, PoolConfig], running: dict[str, RunningPool]
+) -> dict[str, FirstResults]:
+    """Check every new server of a checked pool once, all at the same time; by pool and server."""
+    new = [
+        (name, server.name, judge(_check(config), server.address, config.health.timeout))
+        for name, config in pools.items()
+        if config.health is not None
+        for server in config.servers
+        if name not in running or not running[name].knows(server)
+    ]
+    answers = await asyncio.gather(*(check for _, _, check in new))
+    results: dict[str, FirstResults] = {}
+    for (pool, server, _), answer in zip(new, answers, strict=True):
+        results.setdefault(pool, {})[server] = answer
+    return results
+
+
+def _check(config: PoolConfig) -> HealthCheck:
+    assert config.health is not None
+    return CHECKS[config.health.check].factory(config.health.options)
+
+
+def _balancer(name: str, config: PoolConfig, seed: int | None) -> Balancer:
+    return make_balancer(config.algorithm, _rng(f"pool {name}", seed), config.options)
+
+
+def _rng(purpose: str, seed: int | None) -> random.Random:
+    """A generator of its own for each purpose, so that one seed repeats each whatever the others do."""
+    return random.Random(None if seed is None else f"{seed} {purpose}")
+
+
+def _servers(config: PoolConfig) -> list[Server]:
+    return [
+        Server(
+            item.name,
+            item.address,
+            weight=item.weight,
+            backup=item.backup,
+            max_connections=item.max_connections,
+            slow_start=item.slow_start,
+        )
+        for item in config.servers
+    ]
+
+
+def _rules(config: PoolConfig) -> HealthRules:
+    outlier = config.outlier
+    ejecting = None
+    if outlier is not None:
+        ejecting = OutlierRules(
+            outlier.consecutive,
+            outlier.interval,
+            outlier.base_ejection,
+            outlier.max_ejection,
+            outlier.max_ejected_percent,
+            outlier.deviations,
+            outlier.rate_servers,
+            outlier.rate_requests,
+        )
+    health = config.health
+    if health is None:
+        return HealthRules(outlier=ejecting)
+    passive = None
+    if health.observe != "off":
+        passive = PassiveRules(health.observe, health.error_limit, health.on_error)
+    return HealthRules(True, health.rise, health.fall, passive, ejecting)
+
+
+def _settings(config: PoolConfig) -> PoolSettings:
+    return PoolSettings(
+        config.retries,
+        config.retry_percent,
+        config.retry_minimum,
+        config.max_queue,
+        config.panic_threshold,
+    )

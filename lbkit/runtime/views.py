@@ -1,0 +1,65 @@
+"""What runs, as the administration shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from lbkit.admin import ListenerView
+from lbkit.config import AdminConfig, ListenerConfig
+from lbkit.proxy.forward import Forwarder
+from lbkit.proxy.http_session import HttpService
+from lbkit.proxy.listener import Listener
+from lbkit.proxy.tcp_session import TcpService
+from lbkit.server import Address
+
+__all__ = ["RunningListener", "Service", "leads_to", "view_of"]
+
+Service: TypeAlias = TcpService | HttpService
+
+
+@dataclass(slots=True)
+class RunningListener:
+    """`wanted` is the address as configured: port 0 there, a real one on the listener."""
+
+    wanted: Address
+    config: ListenerConfig | AdminConfig
+    listener: Listener
+    service: Service
+    forwarders: dict[str, Forwarder] = field(default_factory=dict)
+
+
+def leads_to(config: ListenerConfig | AdminConfig) -> str:
+    """Where a listener's sessions go, in a few words."""
+    if isinstance(config, AdminConfig):
+        return "/metrics and /status"
+    routes = f", {len(config.routes)} routes" if config.routes else ""
+    return f"{config.mode} → {f'pool {config.pool}' if config.pool else 'routes only'}{routes}"
+
+
+def view_of(name: str, running: RunningListener) -> ListenerView:
+    """A listener's numbers at this moment."""
+    listener, service, config = running.listener, running.service, running.config
+    counters = {"sessions": listener.sessions, "accept_errors": listener.accept_errors}
+    responses: dict[str, int] = {}
+    if isinstance(service, TcpService):
+        counters["failed_sessions"] = service.failed_sessions
+        counters["client_timeouts"] = service.client_timeouts
+    else:
+        counts = service.http.counters
+        counters |= {
+            "requests": counts.requests,
+            "client_errors": counts.client_errors,
+            "bytes_in": counts.bytes_in,
+            "bytes_out": counts.bytes_out,
+        }
+        responses = {f"{group}xx": counts.responses[group] for group in range(1, 6)}
+    return ListenerView(
+        name,
+        str(listener.address),
+        config.mode if isinstance(config, ListenerConfig) else "http",
+        config.pool if isinstance(config, ListenerConfig) else None,
+        listener.open_sessions,
+        counters,
+        responses,
+    )

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from lbkit.config import loads
+from lbkit.pool import Standing
+from lbkit.runtime import catalog, make_pool
+from lbkit.runtime.pools import RunningPool, first_results
+from tests.support.backends import Backend, free_address, hold
+from tests.support.loops import on_both_loops
+
+FULL = """
+[listeners.l]
+listen = "127.0.0.1:0"
+pool = "p"
+[pools.p]
+algorithm = "two_choices"
+retries = 1
+retry_percent = 50
+retry_minimum = 2
+max_queue = 9
+panic_threshold = 40
+[pools.p.health]
+check = "tcp"
+interval = "20ms"
+fast_interval = "10ms"
+rise = 1
+fall = 4
+observe = "layer4"
+error_limit = 2
+on_error = "mark_down"
+[pools.p.outlier]
+consecutive = 3
+[[pools.p.servers]]
+name = "a"
+address = "ADDRESS"
+weight = 3
+max_connections = 5
+slow_start = "10s"
+"""
+
+
+def config_of(text: str, address: str):  # type: ignore[no-untyped-def]
+    return loads(text.replace("ADDRESS", address), catalog()).pools["p"]
+
+
+def test_everything_configured_reaches_the_pool() -> None:
+    pool = make_pool("p", config_of(FULL, "127.0.0.1:1"))
+    settings = pool.settings
+    assert (settings.retries, settings.retry_percent, settings.retry_minimum) == (1, 50, 2)
+    assert (settings.max_queue, settings.panic_threshold) == (9, 40)
+    assert pool.rules.passive is not None
+    assert (pool.rules.passive.layer, pool.rules.passive.on_error) == ("layer4", "mark_down")
+    assert pool.rules.outlier is not None
+    assert (pool.rules.outlier.consecutive, pool.rules.outlier.base_ejection) == (3, 30)
+    server = pool["a"]
+    assert (server.weight, server.max_connections, server.slow_start) == (3, 5, 10)
+    assert pool.member("a").standing is Standing.UNKNOWN
+
+
+def test_one_seed_gives_the_same_picks() -> None:
+    text = (
+        FULL.partition("[pools.p.health]")[0]
+        + "[[pools.p.servers]]"
+        + "[[pools.p.servers]]".join(
+            f'\nname = "{name}"\naddress = "127.0.0.1:{port}"\n' for port, name in enumerate("abcde", 1)
+        )
+    )
+    runs = [make_pool("p", config_of(text, ""), seed) for seed in (7, 7, 8)]
+    picks = [[pool.pick(0).name for _ in range(50)] for pool in runs]
+    assert picks[0] == picks[1] != picks[2]
+
+
+@on_both_loops
+async def test_the_first_check_of_new_servers_only() -> None:
+    async with Backend(hold) as backend:
+        config = config_of(FULL, backend)
+        results = await first_results({"p": config}, {})
+        assert results == {"p": {"a": (True, "connected")}}
+        running = RunningPool(config, make_pool("p", config), 7)
+        try:
+            running.take(results["p"])
+            assert running.pool.pick(0).name == "a"
+            assert await first_results({"p": config}, {"p": running}) == {}
+            elsewhere = config_of(FULL, free_address())
+            assert (await first_results({"p": elsewhere}, {"p": running}))["p"]["a"][0] is False
+        finally:
+            for prober in running.probers():
+                await prober.stop()
+
+
+@on_both_loops
+async def test_live_errors_hurry_a_check_and_every_change_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lbkit.health")
+    async with Backend(hold) as backend:
+        config = config_of(FULL, backend)
+        running = RunningPool(config, make_pool("p", config), 7)
+        pool = running.pool
+        try:
+            await until(lambda: pool.member("a").standing is Standing.UP)
+            from lbkit.server import Outcome
+
+            for _ in range(2):
+                pool.acquire(pool["a"], 0)
+                pool.release(pool["a"], 0, 0, Outcome.CONNECT_FAILED)
+            assert pool.member("a").standing is Standing.DOWN
+            await until(lambda: pool.member("a").standing is Standing.UP)
+        finally:
+            for prober in running.probers():
+                await prober.stop()
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "pool p: server a is up: connected"
+    assert lines[1].startswith(
+        "pool p: server a is down: 2 errors in a row in live traffic, the last one: connect failed"
+    )
+    assert lines[2] == "pool p: server a is up: connected"
+
+
+@on_both_loops
+async def test_a_reload_keeps_health_and_stops_what_is_no_longer_wanted() -> None:
+    async with Backend(hold) as backend:
+        config = config_of(FULL, backend)
+        running = RunningPool(config, make_pool("p", config), 7)
+        pool = running.pool
+        await until(lambda: pool.member("a").standing is Standing.UP)
+        pool.set_weight("a", 9, 0)
+        again = config_of(FULL.replace("fall = 4", "fall = 5"), backend)
+        ended = list(running.change(again))
+        assert len(ended) == 1
+        assert pool.member("a").standing is Standing.UP
+        assert (pool["a"].weight, pool.health("a").fall) == (9, 5)
+        for prober in (*ended, *running.probers()):
+            await prober.stop()
+
+
+async def until(condition) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
