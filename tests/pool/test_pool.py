@@ -7,10 +7,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from lbkit.errors import NoServerAvailable
-from lbkit.health import HealthState
-from lbkit.pool import HealthRules, PoolSettings, Standing, make_balancer
-from lbkit.server import Server
+from lbkit.errors import NoServerAvailable, PoolFull
+from lbkit.health import HealthState, PassiveRules
+from lbkit.pool import AdminState, HealthRules, Pool, PoolSettings, Standing, Waiter, make_balancer
+from lbkit.server import Outcome, Server
 from tests.support.servers import make_pool, make_servers
 
 
@@ -131,27 +131,58 @@ def test_reconfigure() -> None:
 class PoolMachine(RuleBasedStateMachine):
     """Pool against a model that recomputes everything at each step."""
 
-    @initialize(algorithm=st.sampled_from(["round_robin", "active_passive"]), fall=st.integers(1, 3))
-    def start(self, algorithm: str, fall: int) -> None:
+    @initialize(
+        algorithm=st.sampled_from(["round_robin", "active_passive", "least_connections", "two_choices"]),
+        fall=st.integers(1, 3),
+        error_limit=st.integers(1, 3),
+    )
+    def start(self, algorithm: str, fall: int, error_limit: int) -> None:
         self.now = 0.0
         self.members = {s.name: s for s in make_servers(1, 2, 3)}
-        self.pool = make_pool(*self.members.values(), algorithm=algorithm, rise=2, fall=fall)
-        self.fall = fall
+        passive = PassiveRules(error_limit=error_limit, on_error="fail_check")
+        self.pool = Pool(
+            "p",
+            self.members.values(),
+            make_balancer(algorithm, random.Random(7)),
+            rules=HealthRules(True, 2, fall, passive),
+            settings=PoolSettings(max_queue=3),
+        )
+        self.fall, self.error_limit = fall, error_limit
         self.history: dict[str, list[bool]] = {name: [] for name in self.members}
+        self.errors: Counter[Server] = Counter()
+        self.admin: dict[str, AdminState] = {}
+        self.configured: dict[str, int] = {name: s.weight for name, s in self.members.items()}
         self.open: list[Server] = []
+        self.line: list[Waiter] = []
+
+    def some_member(self, data: st.DataObject) -> str:
+        return data.draw(st.sampled_from(sorted(self.members)))
 
     @rule(data=st.data(), passed=st.booleans())
     @precondition(lambda self: self.members)
     def check(self, data: st.DataObject, passed: bool) -> None:
-        name = data.draw(st.sampled_from(sorted(self.members)))
+        name = self.some_member(data)
         self.now += 1
-        before = self.is_up(name)
         self.history[name].append(passed)
+        before = self.pool.member(name).standing
         change = self.pool.observe(name, passed, "", self.now)
-        known_before = len(self.history[name]) > 1
-        assert (change is not None) == (not known_before or before != self.is_up(name))
+        assert (change is not None) == (before is not self.pool.member(name).standing)
 
-    def is_up(self, name: str) -> bool:
+    @rule(data=st.data(), state=st.sampled_from(AdminState))
+    @precondition(lambda self: self.members)
+    def administer(self, data: st.DataObject, state: AdminState) -> None:
+        name = self.some_member(data)
+        self.admin[name] = state
+        self.pool.set_state(name, state, self.now)
+
+    @rule(data=st.data(), weight=st.sampled_from([0, 1, 256]))
+    @precondition(lambda self: self.members)
+    def reweigh(self, data: st.DataObject, weight: int) -> None:
+        name = self.some_member(data)
+        self.pool.set_weight(name, weight, self.now)
+        assert self.members[name].weight == weight
+
+    def health(self, name: str) -> Standing:
         up: bool | None = None
         streak = 0
         for passed in self.history[name]:
@@ -161,29 +192,78 @@ class PoolMachine(RuleBasedStateMachine):
             streak = streak + 1 if passed != up else 0
             if streak >= (2 if passed else self.fall):
                 up, streak = passed, 0
-        return bool(up)
+        return Standing.UNKNOWN if up is None else Standing.UP if up else Standing.DOWN
 
-    def allowed(self) -> set[str]:
-        ready = [s for s in self.members.values() if self.is_up(s.name) and s.weight]
-        ready = [s for s in ready if not s.backup] or ready
-        return {s.name for s in ready if not s.max_connections or s.open_sessions < s.max_connections}
+    def standing(self, server: Server) -> Standing:
+        admin = self.admin.get(server.name, AdminState.READY)
+        if admin is AdminState.MAINT:
+            return Standing.MAINT
+        if self.health(server.name) is not Standing.UP:
+            return self.health(server.name)
+        drained = admin is AdminState.DRAIN or server.weight == 0
+        return Standing.DRAIN if drained else Standing.UP
+
+    def candidates(self) -> list[Server]:
+        ready = [server for server in self.members.values() if self.standing(server) is Standing.UP]
+        return [server for server in ready if not server.backup] or ready
+
+    def free(self) -> set[Server]:
+        return {s for s in self.candidates() if not s.max_connections or s.open_sessions < s.max_connections}
 
     @rule()
     def pick(self) -> None:
-        allowed = self.allowed()
+        free = self.free()
         try:
             server = self.pool.pick(self.now)
+        except PoolFull:
+            assert self.candidates()
+            assert not free
+            self.queue_up()
         except NoServerAvailable:
-            assert not allowed
+            assert not self.candidates()
         else:
-            assert server.name in allowed
+            assert server in free
+            assert not self.line, "nobody overtakes"
             self.pool.acquire(server, self.now)
             self.open.append(server)
 
+    def queue_up(self) -> None:
+        try:
+            waiter = self.pool.wait(self.now, self.now + 5, self.woken)
+        except PoolFull:
+            assert len(self.line) == 3
+        else:
+            self.line.append(waiter)
+
+    def woken(self, waiter: Waiter) -> None:
+        if waiter.server is None:
+            assert waiter.deadline <= self.now
+            self.line.remove(waiter)
+        else:
+            assert self.line.pop(0) is waiter, "first come, first served"
+            self.open.append(waiter.server)
+
     @rule(data=st.data())
+    @precondition(lambda self: self.line)
+    def leave(self, data: st.DataObject) -> None:
+        self.pool.leave(self.line.pop(data.draw(st.integers(0, len(self.line) - 1))))
+
+    @rule(seconds=st.integers(1, 6))
+    def wait(self, seconds: int) -> None:
+        self.now += seconds
+        self.pool.advance(self.now)
+        assert all(waiter.deadline > self.now for waiter in self.line)
+
+    @rule(data=st.data(), outcome=st.sampled_from(Outcome))
     @precondition(lambda self: self.open)
-    def release(self, data: st.DataObject) -> None:
-        self.pool.release(self.open.pop(data.draw(st.integers(0, len(self.open) - 1))), self.now)
+    def release(self, data: st.DataObject, outcome: Outcome) -> None:
+        server = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
+        if self.members.get(server.name) is server and outcome is not Outcome.CANCELLED:
+            self.errors[server] = self.errors[server] + 1 if outcome.is_failure else 0
+            if self.errors[server] == self.error_limit:
+                self.errors[server] = 0
+                self.history[server.name].append(False)
+        self.pool.release(server, self.now, 0.1, outcome)
 
     @rule(
         kept=st.sets(st.sampled_from("abcdef"), max_size=5),
@@ -191,7 +271,7 @@ class PoolMachine(RuleBasedStateMachine):
         backup=st.sampled_from(["", "a", "b"]),
         limit=st.integers(0, 2),
     )
-    def change(self, kept: set[str], weight: int, backup: str, limit: int) -> None:
+    def reload(self, kept: set[str], weight: int, backup: str, limit: int) -> None:
         servers = [
             Server(
                 name,
@@ -202,16 +282,44 @@ class PoolMachine(RuleBasedStateMachine):
             )
             for name in sorted(kept)
         ]
-        self.pool.change(servers, self.now)
+        weights = {
+            name: server.weight if self.configured.get(name) == weight else weight
+            for name, server in self.members.items()
+        }
         self.history = {name: self.history.get(name, []) if name in self.members else [] for name in kept}
+        self.admin = {name: state for name, state in self.admin.items() if name in kept}
+        self.configured = dict.fromkeys(kept, weight)
+        old, self.members = self.members, {server.name: server for server in servers}
+        self.members.update({name: server for name, server in old.items() if name in kept})
+        for name in old.keys() & kept:  # before the pool does, so that the model is right when somebody wakes
+            self.members[name].backup, self.members[name].max_connections = name == backup, limit
+        self.pool.change(servers, self.now)
         self.members = {server.name: server for server in self.pool}
         assert sorted(self.members) == sorted(kept)
+        assert all(server.weight == weights.get(name, weight) for name, server in self.members.items())
 
     @invariant()
     def sessions_are_counted_right(self) -> None:
-        counted = Counter(self.open)
+        counted = Counter(getattr(self, "open", []))
         for server in getattr(self, "members", {}).values():
             assert server.open_sessions == counted[server]
+        if hasattr(self, "pool"):
+            assert self.pool.open_sessions == len(self.open)
+
+    @invariant()
+    def standings_and_candidates_are_those_of_the_model(self) -> None:
+        for server in getattr(self, "members", {}).values():
+            assert self.pool.member(server.name).standing is self.standing(server)
+        if hasattr(self, "pool"):
+            assert self.pool.candidates() == self.candidates()
+            chosen = {one.name for one in self.pool.explain(self.now) if one.candidate}
+            assert chosen == {server.name for server in self.free()}
+
+    @invariant()
+    def nobody_waits_while_a_place_is_free(self) -> None:
+        if getattr(self, "line", []):
+            assert not self.free()
+            assert self.pool.waiting == len(self.line)
 
 
 TestPoolMachine = PoolMachine.TestCase
