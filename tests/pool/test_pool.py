@@ -135,10 +135,13 @@ class PoolMachine(RuleBasedStateMachine):
         algorithm=st.sampled_from(["round_robin", "active_passive", "least_connections", "two_choices"]),
         fall=st.integers(1, 3),
         error_limit=st.integers(1, 3),
+        limit=st.integers(0, 2),
     )
-    def start(self, algorithm: str, fall: int, error_limit: int) -> None:
+    def start(self, algorithm: str, fall: int, error_limit: int, limit: int) -> None:
         self.now = 0.0
-        self.members = {s.name: s for s in make_servers(1, 2, 3)}
+        self.members = {s.name: s for s in make_servers(1, 2, 3)[: 3 if limit == 0 else 4 - limit]}
+        for server in self.members.values():
+            server.max_connections = limit
         passive = PassiveRules(error_limit=error_limit, on_error="fail_check")
         self.pool = Pool(
             "p",
@@ -148,7 +151,9 @@ class PoolMachine(RuleBasedStateMachine):
             settings=PoolSettings(max_queue=3),
         )
         self.fall, self.error_limit = fall, error_limit
-        self.history: dict[str, list[bool]] = {name: [] for name in self.members}
+        self.history: dict[str, list[bool]] = {name: [True] for name in self.members}
+        for name in self.members:
+            self.pool.observe(name, True, "", 0)
         self.errors: Counter[Server] = Counter()
         self.admin: dict[str, AdminState] = {}
         self.configured: dict[str, int] = {name: s.weight for name, s in self.members.items()}
@@ -210,8 +215,12 @@ class PoolMachine(RuleBasedStateMachine):
     def free(self) -> set[Server]:
         return {s for s in self.candidates() if not s.max_connections or s.open_sessions < s.max_connections}
 
-    @rule()
-    def pick(self) -> None:
+    @rule(times=st.integers(1, 5))
+    def pick(self, times: int) -> None:
+        for _ in range(times):
+            self.pick_one()
+
+    def pick_one(self) -> None:
         free = self.free()
         try:
             server = self.pool.pick(self.now)
