@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+import struct
 
 import pytest
 
@@ -13,6 +14,7 @@ from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import choose_relay
 from lbkit.server import Address, Server
+from tests.proxy.test_forward_pool import Recorder
 from tests.support.backends import Backend, echo, free_address, full_backlog, hold
 from tests.support.loops import on_both_loops
 
@@ -225,3 +227,132 @@ async def test_a_session_keeps_the_pool_it_began_with() -> None:
         writer.write(b"y")
         assert await reader.readexactly(1) == b"y"
         writer.close()
+
+
+# ---- what the session does with its pool ----
+
+
+def limit(balancer: Balancer, number: int, max_queue: int = 10) -> Pool:
+    """Let each server have *number* connections."""
+    pool = balancer.pool
+    servers = [Server(server.name, server.address, max_connections=number) for server in pool]
+    settings = PoolSettings(max_queue=max_queue)
+    pool.reconfigure(servers, balancer=None, rules=pool.rules, settings=settings, now=0)
+    return pool
+
+
+@on_both_loops
+async def test_sessions_over_the_limit_wait_in_order() -> None:
+    async with Backend(echo) as one, Balancer(one) as balancer:
+        pool = limit(balancer, 1)
+        _, holder = await balancer.open()
+        await until(lambda: pool.open_sessions == 1)
+        waiting = [asyncio.create_task(balancer.exchange(b"%d" % i)) for i in range(3)]
+        await until(lambda: pool.waiting == 3)
+        holder.close()
+        assert await asyncio.gather(*waiting) == [b"0", b"1", b"2"]
+        assert (pool.waiting, pool.queued) == (0, 3)
+
+
+@on_both_loops
+async def test_a_session_waits_no_longer_than_it_may_nor_in_a_full_queue() -> None:
+    async with Backend(echo) as one, Balancer(one, queue=0.15) as balancer:
+        pool = limit(balancer, 1, max_queue=1)
+        _, holder = await balancer.open()
+        await until(lambda: pool.open_sessions == 1)
+        late = asyncio.create_task(balancer.exchange(b""))
+        await until(lambda: pool.waiting == 1)
+        assert await balancer.exchange(b"") == b"", "the queue is full"
+        assert await late == b""
+        assert (pool.queue_timeouts, pool.queue_refused) == (1, 1)
+        assert balancer.service.failed_sessions == 2
+        holder.close()
+
+
+@on_both_loops
+async def test_abort_while_waiting() -> None:
+    async with Backend(echo) as one, Balancer(one) as balancer:
+        pool = limit(balancer, 1)
+        writers = [(await balancer.open())[1] for _ in range(3)]
+        await until(lambda: pool.waiting == 2)
+        balancer.service.abort()
+        assert await balancer.service.drain(5)
+        assert (pool.waiting, pool.open_sessions) == (0, 0)
+        for writer in writers:
+            writer.close()
+
+
+@on_both_loops
+async def test_start_first_byte_end_and_the_clients_address_reach_the_algorithm() -> None:
+    async with Backend(echo) as one, Balancer(free_address(), one) as balancer:
+        recorder, pool = Recorder(), balancer.pool
+        pool.reconfigure(list(pool), balancer=recorder, rules=pool.rules, settings=pool.settings, now=0)
+        assert await balancer.exchange(b"hello") == b"hello"
+        await until(lambda: len(recorder.heard) == 5)
+        assert recorder.heard == [
+            ("a", "started"),
+            ("a", "connect failed"),
+            ("b", "started"),
+            ("b", "responded"),
+            ("b", "done"),
+        ]
+        assert recorder.keys == [b"127.0.0.1"] * 2
+
+
+@on_both_loops
+async def test_a_server_that_resets_is_an_error_and_a_client_that_does_is_not() -> None:
+    for side in ("server", "client"):
+        gone = asyncio.Event()
+
+        async def reset(
+            reader: asyncio.StreamReader,
+            writer: asyncio.StreamWriter,
+            side: str = side,
+            gone: asyncio.Event = gone,
+        ) -> None:
+            await reader.readexactly(1)
+            if side == "server":
+                linger(writer)
+                writer.transport.abort()
+            await gone.wait()
+
+        async with Backend(reset) as one, Balancer(one) as balancer:
+            recorder, pool = Recorder(), balancer.pool
+            pool.reconfigure(list(pool), balancer=recorder, rules=pool.rules, settings=pool.settings, now=0)
+            _, writer = await balancer.open()
+            writer.write(b"x")
+            if side == "client":
+                await asyncio.sleep(0.05)
+                linger(writer)
+                writer.transport.abort()
+            await until(lambda recorder=recorder: len(recorder.heard) == 2)
+            gone.set()
+            assert recorder.heard[-1] == ("a", "error" if side == "server" else "cancelled")
+            writer.transport.abort()
+
+
+@on_both_loops
+async def test_retries_stop_when_the_budget_is_spent() -> None:
+    async with Balancer(*(free_address() for _ in range(4))) as balancer:
+        pool = balancer.pool
+        settings = PoolSettings(retry_percent=0, retry_minimum=1)
+        pool.reconfigure(list(pool), balancer=None, rules=pool.rules, settings=settings, now=0)
+        assert pool.start_retry(), "somebody else's"
+        assert await balancer.exchange(b"") == b""
+        assert sum(server.counters.connect_errors for server in pool) == 1
+        pool.end_retry()
+        assert await balancer.exchange(b"") == b""
+        assert sum(server.counters.connect_errors for server in pool) == 1 + 4
+        assert pool.start_retry(), "each was given back"
+
+
+def linger(writer: asyncio.StreamWriter) -> None:
+    """Close with a reset."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+async def until(condition) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.005)
