@@ -124,6 +124,40 @@ def changed(old: str, new: str) -> str:
             'listeners.web.relay: unknown relay "strem" (did you mean "stream"?)',
         ),
         (changed('mode = "http"', 'mode = "http"\nmax_connections = 0'), "listeners.web.max_connections: 0 is not from 1 to 1000000"),
+        (
+            changed("retries = 1", 'key = "user"'),
+            'pools.web.key: "user" is not a key: expected client, path, header:NAME, cookie:NAME or query:NAME',
+        ),
+        (changed("retries = 1", "max_queue = -1"), "pools.web.max_queue: -1 is not from 0 to 1000000"),
+        (changed("retries = 1", "retry_percent = 101"), "pools.web.retry_percent: 101.0 is not from 0 to 100"),
+        (changed("retries = 1", "panic_threshold = -0.5"), "pools.web.panic_threshold: -0.5 is not from 0 to 100"),
+        (changed("retries = 1", 'sticky_cookie = "a b"'), 'pools.web.sticky_cookie: "a b" is not a cookie name'),
+        (
+            changed("backup = true", 'slow_start = "-1s"'),
+            'pools.web.servers[2].slow_start: "-1s" is not a duration: write a number and ms, s, m, h or d, such as "2s"',
+        ),
+        (changed('interval = "1s"', 'fast_interval = "0s"'), "pools.web.health.fast_interval: must be more than 0"),
+        (
+            changed('interval = "1s"', 'observe = "layer5"'),
+            'pools.web.health.observe: "layer5" is not one of off, layer4, layer7 (did you mean "layer7"?)',
+        ),
+        (changed('interval = "1s"', "error_limit = 0"), "pools.web.health.error_limit: 0 is not from 1 to 1000000"),
+        (
+            changed("[pools.web.health]", "[pools.web.outlier]\nconsecutive = 0\n[pools.web.health]"),
+            "pools.web.outlier.consecutive: 0 is not from 1 to 1000000",
+        ),
+        (
+            changed("[pools.web.health]", '[pools.web.outlier]\nbase_ejection = "0"\n[pools.web.health]'),
+            "pools.web.outlier.base_ejection: must be more than 0",
+        ),
+        (
+            changed("[pools.web.health]", "[pools.web.agent]\nport = 9\n[pools.web.health]"),
+            "pools.web.servers[2].address: an agent is asked over TCP, and this is a Unix socket",
+        ),
+        (
+            changed('"unix:/run/web2.sock"', '"127.0.0.1:2"').replace("[pools.web.health]", "[pools.web.agent]\nport = 0\n[pools.web.health]"),
+            "pools.web.agent.port: 0 is not from 1 to 65535",
+        ),
         ("[pools.x]", "pools.x.servers: a pool needs at least one server"),
         ("", "listeners: nothing to listen on: add a [listeners.NAME] table"),
         ('[listeners.a]\nlisten = "a:1"', 'listeners.a: missing key "pool": a tcp listener sends everything to one pool'),
@@ -258,3 +292,44 @@ def test_a_password_file_is_relative_to_the_configuration(tmp_path: Path) -> Non
     health = load(file, catalog()).pools["web"].health
     assert health is not None
     assert health.options.password_file == tmp_path / "secret"
+
+
+TCP = """
+[listeners.a]
+listen = "127.0.0.1:1"
+pool = "p"
+MORE
+[pools.p]
+OPTIONS
+[[pools.p.servers]]
+name = "a"
+address = "127.0.0.1:2"
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "problem"),
+    [
+        (
+            "",
+            'key = "header:X-User"',
+            'pools.p.key: "header:x-user" needs requests, and listeners.a has mode = "tcp"',
+        ),
+        (
+            "",
+            'sticky_cookie = "s"',
+            'pools.p.sticky_cookie: needs requests, and listeners.a has mode = "tcp"',
+        ),
+        ('access_log = "x"', "", 'listeners.a.access_log: an access log needs mode = "http"'),
+    ],
+)
+def test_what_needs_requests(more: str, options: str, problem: str) -> None:
+    text = TCP.replace("MORE", more).replace("OPTIONS", options)
+    assert problems_of(text) == [problem]
+    loads(text.replace('pool = "p"', 'pool = "p"\nmode = "http"'), catalog())
+
+
+def test_an_access_log_is_relative_to_the_configuration(tmp_path: Path) -> None:
+    text = TCP.replace("MORE", 'mode = "http"\naccess_log = "a.log"').replace("OPTIONS", "")
+    assert loads(text, catalog(), tmp_path).listeners["a"].access_log == str(tmp_path / "a.log")
+    assert loads(text.replace("a.log", "-"), catalog(), tmp_path).listeners["a"].access_log == "-"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbkit.config.values import parse_duration, parse_size, quoted
+from lbkit.config.values import KeySource, parse_duration, parse_key, parse_size, quoted
 from lbkit.errors import ConfigError
 
 
@@ -39,9 +39,32 @@ def test_not_a_size(text: str) -> None:
         parse_size(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("client", KeySource("client")),
+        ("path", KeySource("path")),
+        ("header:X-User", KeySource("header", "x-user")),
+        ("cookie:Id", KeySource("cookie", "Id")),
+        ("query:q", KeySource("query", "q")),
+    ],
+)
+def test_key(text: str, source: KeySource) -> None:
+    assert parse_key(text) == source
+    assert parse_key(str(source)) == source
+
+
+@pytest.mark.parametrize(
+    "text", ["", "header", "header:", "header:a b", "client:x", "query:", "cookie:a=b", "x:y"]
+)
+def test_not_a_key(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a key"):
+        parse_key(text)
+
+
 @given(st.text())
 def test_anything_else_is_a_value_error(text: str) -> None:
-    for parse in (parse_duration, parse_size):
+    for parse in (parse_duration, parse_size, parse_key):
         try:
             parse(text)
         except ValueError:
