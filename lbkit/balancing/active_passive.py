@@ -1,4 +1,7 @@
-"""Active-passive: the first server in the pool's order that is available takes everything."""
+"""Active-passive: the first server in the pool's order that is available takes everything.
+
+Cost: constant; only where the active server is excluded are the others looked at, in order.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +32,11 @@ class ActivePassive(Balancer):
 
     def __init__(self, options: ActivePassiveOptions, rng: random.Random) -> None:
         super().__init__(options, rng)
-        self._candidates: Sequence[Server] = ()
+        self._candidates: tuple[Server, ...] = ()
         self._active: Server | None = None
 
     def update(self, candidates: Sequence[Server], now: float) -> None:
-        self._candidates = candidates
+        self._candidates = tuple(candidates)
         keep = not self.options.failback and self._active in candidates
         if not keep:
             self._active = candidates[0] if candidates else None
