@@ -8,5 +8,6 @@ from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler
 from lbkit.exchange.server import HttpServer
 from lbkit.exchange.settings import HttpSettings
+from lbkit.exchange.trail import Trail
 
-__all__ = ["Exchange", "Handler", "HttpCounters", "HttpServer", "HttpSettings"]
+__all__ = ["Exchange", "Handler", "HttpCounters", "HttpServer", "HttpSettings", "Trail"]

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
 from lbkit.errors import ClientError
+from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, get
 from lbkit.http.status import error_page, reason_of
 
@@ -63,6 +64,12 @@ class Exchange:
         """The neighbour's address and port; None on a Unix socket."""
         self.server = wire.server
         self.scheme = wire.scheme
+        self.status = 0
+        """The response's, 0 before there is one."""
+        self.bytes_out = 0
+        """The response's body so far."""
+        self.trail: Trail | None = None
+        """Kept only where the access is logged."""
         self.started = False
         """Whether the response's head was sent."""
         self.ended = False
@@ -120,6 +127,7 @@ class Exchange:
         self._check_open(started=False)
         self._wire.send_head(status, headers, reason_of(status) if reason is None else reason)
         self.started = True
+        self.status = status
         await self._wire.drain()
 
     async def write(self, data: bytes) -> None:
@@ -130,6 +138,7 @@ class Exchange:
         self._check_open(started=True)
         if data:
             self._wire.send_body(data)
+            self.bytes_out += len(data)
             await self._wire.drain()
             if self.request.method == "HEAD":
                 await asyncio.sleep(0)  # no slow client ever stops a writer whose data goes nowhere
@@ -149,6 +158,7 @@ class Exchange:
         if get(headers, b"content-length") is None and not unknown:
             headers = [*headers, (b"Content-Length", b"%d" % len(body))]
         reason = reason_of(status) if reason is None else reason
+        self.status, self.bytes_out = status, len(body)
         self._wire.send_whole(status, headers, reason, body)
         await self._wire.drain()
 
@@ -208,6 +218,8 @@ class Exchange:
     def finish(self) -> int:
         """The response is complete; the bytes of the body that nobody read, which are dropped."""
         self.started = self.ended = True
+        if self.trail is not None:
+            self.trail.over()
         unread, self._buffered = self._buffered, 0
         self._chunks.clear()
         self._wake()

@@ -28,6 +28,7 @@ from lbkit.errors import ClientError, NoServerAvailable, ServerError, ServerTime
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, Peer
 from lbkit.exchange.settings import HttpSettings
+from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.status import error_page, reason_of
@@ -47,6 +48,7 @@ class Shared(Protocol):
     settings: HttpSettings
     counters: HttpCounters
     draining: bool
+    access_log: Callable[[Exchange, Trail], None] | None
 
     def now(self) -> float: ...
 
@@ -177,6 +179,8 @@ class HttpProtocol(asyncio.Protocol):
         self._http.counters.requests += 1
         settings = self._http.settings
         self._exchange = Exchange(self, request, self._number, body_buffer=settings.body_buffer)
+        if self._http.access_log is not None:
+            self._exchange.trail = Trail()
         self._http.run(self._answer(self._exchange))
 
     def _skip(self, event: Body | End) -> None:
@@ -221,7 +225,15 @@ class HttpProtocol(asyncio.Protocol):
     # ---- one exchange ----
 
     async def _answer(self, exchange: Exchange) -> None:
-        """Run the handler and see to it that there is an end, whatever it does."""
+        """Run the handler and see to it that there is an end, whatever it does; log it then."""
+        try:
+            await self._run_handler(exchange)
+        finally:
+            if exchange.trail is not None and self._http.access_log is not None:
+                exchange.trail.over()
+                self._http.access_log(exchange, exchange.trail)
+
+    async def _run_handler(self, exchange: Exchange) -> None:
         try:
             await self._http.handler(exchange)
             if exchange.ended or self._is_aborted or self._is_lost:
@@ -235,6 +247,8 @@ class HttpProtocol(asyncio.Protocol):
             raise
         except (ClientError, NoServerAvailable, ServerError) as error:
             status = _status_of(error)
+            if exchange.trail is not None:
+                exchange.trail.end = str(error)
             if not isinstance(error, ClientError):
                 self._http.report(f"{status} for {exchange.request.path!r}: {error}")
         except Exception as error:  # noqa: BLE001 - a bug of the handler: logged whole, its client gets a 500
@@ -251,6 +265,7 @@ class HttpProtocol(asyncio.Protocol):
             self.abort()
         else:
             headers, body = error_page(status)
+            exchange.status, exchange.bytes_out = status, len(body)
             self.send_whole(status, headers, reason_of(status), body)
 
     def _response_over(self) -> None:

@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Handler
+from lbkit.exchange.exchange import Exchange, Handler
 from lbkit.exchange.protocol import HttpProtocol
 from lbkit.exchange.settings import HttpSettings
+from lbkit.exchange.trail import Trail
 from lbkit.http.dates import format_date
 
 __all__ = ["HttpServer"]
@@ -42,6 +43,8 @@ class HttpServer:
         self.counters = HttpCounters()
         self.connections: set[HttpProtocol] = set()
         self.draining = False
+        self.access_log: Callable[[Exchange, Trail], None] | None = None
+        """Told of each exchange that is over."""
         self._clock = clock
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None

@@ -43,7 +43,7 @@ from lbkit.errors import (
     ServerError,
     ServerTimeout,
 )
-from lbkit.exchange import Exchange
+from lbkit.exchange import Exchange, Trail
 from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Hop, forwarded_headers
 from lbkit.http.hop_by_hop import end_to_end
@@ -132,7 +132,9 @@ class Forwarder:
         has_died = False
         is_retry = False
         reuse = _may_reuse(exchange)
-        pool = self.pool
+        pool, trail = self.pool, exchange.trail
+        if trail is not None:
+            trail.pool = pool.name
         key = self._key_of(exchange) if pool.balancer.keyed else None
         try:
             while True:
@@ -165,6 +167,8 @@ class Forwarder:
                         raise failure
                     is_retry = True
                 server.counters.retries += 1
+                if trail is not None:
+                    trail.retries += 1
         finally:
             if is_retry:
                 pool.end_retry()
@@ -202,6 +206,7 @@ class Forwarder:
                 place.set_result(None)
 
         waiter = self.pool.wait(now, now + limit if limit else math.inf, woken, tuple(tried), only)
+        began_at = time.perf_counter()
         self._ticker.wake(self._tick)
         exchange.on_disconnect = lambda: woken(waiter)
         try:
@@ -211,6 +216,8 @@ class Forwarder:
             raise
         finally:
             exchange.on_disconnect = None
+            if exchange.trail is not None:
+                exchange.trail.queue += time.perf_counter() - began_at
         if exchange.disconnected:
             self._give_back(waiter)
             raise ClientError("the client left", 0)
@@ -228,10 +235,11 @@ class Forwarder:
 
     async def _attempt(self, server: Server, exchange: Exchange, reuse: bool) -> None:
         """Relay *exchange* over *server*, which is acquired; what goes wrong is counted there."""
-        attempt = _Attempt(self.pool, server, self._clock)
+        attempt = _Attempt(self.pool, server, self._clock, exchange.trail)
         connection: UpstreamConnection | None = None
         try:
             connection = await self._connection(server, reuse)
+            attempt.connected()
             self._active.add(connection)
             self._ticker.wake(self._tick)
             await self._relay(connection, exchange, attempt)
@@ -351,19 +359,30 @@ class Forwarder:
 class _Attempt:
     """One try at one server: times it and says how it ended."""
 
-    def __init__(self, pool: Pool, server: Server, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: Pool, server: Server, clock: Callable[[], float], trail: Trail | None) -> None:
         self.outcome = Outcome.CANCELLED
         """Until something else is known: whatever ends it without an answer was not the server."""
         self._pool = pool
         self._server = server
         self._clock = clock
+        self._trail = trail
+        if trail is not None:
+            trail.server = server.name
         self._started_at = time.perf_counter()  # finer than the loop's clock, which may go by milliseconds
+
+    def connected(self) -> None:
+        """The connection stands, new or kept."""
+        if self._trail is not None:
+            self._trail.connect = time.perf_counter() - self._started_at
 
     def answered(self, status: int) -> None:
         """The head of the answer has come."""
         self.outcome = Outcome.ERROR if status >= 500 and status not in _GOOD_5XX else Outcome.DONE
+        seconds = time.perf_counter() - self._started_at
+        if self._trail is not None:
+            self._trail.response = seconds - self._trail.connect
         if self._pool.hears_responses:
-            self._pool.responded(self._server, time.perf_counter() - self._started_at, self._clock())
+            self._pool.responded(self._server, seconds, self._clock())
 
     def end(self) -> None:
         """It is over."""

@@ -28,6 +28,7 @@ from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
 from lbkit.http.routes import Route, RouteTable
 from lbkit.pool import Pool
+from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder, ForwardSettings
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
@@ -57,9 +58,18 @@ class _Plan:
     relays: dict[str, type[Relay]]
     files: dict[tuple[str, int], StaticFiles]
     """By listener and place of the route: two routes may show one folder."""
+    logs: dict[str, AccessLog]
+    """Opened anew at each reload, so that a log that was moved away is begun again."""
     bound: dict[str, Listener]
     first_results: dict[str, FirstResults]
     """By pool: what the first checks of new servers said."""
+
+    def undo(self) -> None:
+        """Close what was opened for it."""
+        for listener in self.bound.values():
+            listener.stop()
+        for log in self.logs.values():
+            log.close()
 
 
 class Runtime:
@@ -127,7 +137,7 @@ class Runtime:
         async with self._changing:
             plan = await self._prepare(config)
             if self._is_stopping:
-                _unbind(plan.bound)
+                plan.undo()
                 logger.info("not reloaded: stopping")
                 return
             self._apply(config, plan)
@@ -153,6 +163,8 @@ class Runtime:
         for running in self._listeners.values():
             for forwarder in running.forwarders.values():
                 forwarder.close()
+            if running.access_log is not None:
+                running.access_log.close()
         for pool in self._pools.values():
             for prober in pool.probers():
                 await prober.stop()
@@ -178,30 +190,32 @@ class Runtime:
         }
         seed = config.global_.seed
         pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
-        bound = self._bind_new(config)
+        plan = _Plan(pools, relays, files, {}, {}, {})
         try:
-            return _Plan(pools, relays, files, bound, await first_results(dict(config.pools), self._pools))
+            self._open_logs(config, plan.logs)
+            self._bind_new(config, plan.bound)
+            plan.first_results |= await first_results(dict(config.pools), self._pools)
         except BaseException:
-            _unbind(bound)
+            plan.undo()
             raise
+        return plan
+
+    def _open_logs(self, config: Config, logs: dict[str, AccessLog]) -> None:
+        for name, item in config.listeners.items():
+            if item.access_log is not None:
+                logs[name] = AccessLog(item.access_log, name, self._ticker, self._loop.time)
 
     def _known_or_new(self, name: str, config: PoolConfig, seed: int | None) -> Pool:
         running = self._pools.get(name)
         return make_pool(name, config, seed, self._loop.time()) if running is None else running.pool
 
-    def _bind_new(self, config: Config) -> dict[str, Listener]:
+    def _bind_new(self, config: Config, bound: dict[str, Listener]) -> None:
         """A bound listener for each address that nobody here listens on yet."""
-        bound: dict[str, Listener] = {}
-        try:
-            for name, item in _listening(config).items():
-                if self._at(name, item.listen) is None:
-                    listener = Listener(name, item.listen, lambda sock: sock.close(), loop=self._loop)
-                    listener.bind()
-                    bound[name] = listener
-        except BaseException:
-            _unbind(bound)
-            raise
-        return bound
+        for name, item in _listening(config).items():
+            if self._at(name, item.listen) is None:
+                listener = Listener(name, item.listen, lambda sock: sock.close(), loop=self._loop)
+                listener.bind()
+                bound[name] = listener
 
     def _at(self, name: str, address: Address) -> RunningListener | None:
         """Who listens on *address* now: found by address, and by name where any port would do."""
@@ -224,7 +238,7 @@ class Runtime:
         for running in old.values():
             if id(running.listener) not in staying:
                 running.listener.stop()
-                self._retire(running.service, running.forwarders)
+                self._retire(running.service, running.forwarders, running.access_log)
         for running in self._listeners.values():
             for forwarder in running.forwarders.values():
                 for server in removed:
@@ -260,13 +274,18 @@ class Runtime:
         else:
             handler = self._handler(name, config, plan, forwarders)
             new = self._http_service(service, handler, _http_settings(config), listener)
+        log = plan.logs.get(name)
+        if isinstance(new, HttpService):
+            new.http.access_log = log
         if running is not None and new is not running.service:
-            self._retire(running.service, {})
+            self._retire(running.service, {}, running.access_log)
+        elif running is not None and running.access_log is not None:
+            running.access_log.close()
         listener.max_connections = config.max_connections if isinstance(config, ListenerConfig) else 1000
         listener.accept = new.accept
         if running is None:
             listener.start()
-        return RunningListener(wanted, config, listener, new, forwarders)
+        return RunningListener(wanted, config, listener, new, forwarders, log)
 
     def _tcp_service(
         self, service: Service | None, config: ListenerConfig, relay: type[Relay], listener: Listener
@@ -347,7 +366,7 @@ class Runtime:
             known.close()
         forwarders[pool] = Forwarder(target, pseudonym, settings, ticker=self._ticker, clock=self._loop.time)
 
-    def _retire(self, service: Service, forwarders: Mapping[str, Forwarder]) -> None:
+    def _retire(self, service: Service, forwarders: Mapping[str, Forwarder], log: AccessLog | None) -> None:
         """A service that gets no more sessions: it is kept until its last one has ended."""
 
         async def until_idle() -> None:
@@ -357,6 +376,8 @@ class Runtime:
                 self._retired.discard(service)
                 for forwarder in forwarders.values():
                     forwarder.close()
+                if log is not None:
+                    log.close()
 
         self._retired.add(service)
         self._in_background(until_idle())
@@ -387,11 +408,6 @@ class Runtime:
             reloads=self.reloads,
             failed_reloads=self.failed_reloads,
         )
-
-
-def _unbind(listeners: Mapping[str, Listener]) -> None:
-    for listener in listeners.values():
-        listener.stop()
 
 
 def _relay(name: str, config: ListenerConfig) -> type[Relay]:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from lbkit.admin import ListenerView
 from lbkit.config import AdminConfig, ListenerConfig
+from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
@@ -27,6 +28,7 @@ class RunningListener:
     listener: Listener
     service: Service
     forwarders: dict[str, Forwarder] = field(default_factory=dict)
+    access_log: AccessLog | None = None
 
 
 def leads_to(config: ListenerConfig | AdminConfig) -> str:

@@ -1,0 +1,112 @@
+"""The access log: one JSON line for each request, whether it was answered or not.
+
+Lines are collected and written by the ticker, at the latest after a tenth of a second, so that a request
+does not wait for the disk. A disk that is full costs log lines and never requests: what could not be written
+is dropped, counted, and said in the log of the program.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+
+from lbkit.errors import StartFailed
+from lbkit.exchange import Exchange, Trail
+from lbkit.proxy.ticker import Ticker
+
+__all__ = ["AccessLog", "line_of"]
+
+logger = logging.getLogger("lbkit.access")
+
+_FULL = 64 * 1024
+_QUIET = 5.0
+
+
+class AccessLog:
+    """Appends to *path*; ``"-"`` is standard output. `close` when nobody logs any more.
+
+    Raises StartFailed where the file cannot be opened.
+    """
+
+    def __init__(self, path: str, listener: str, ticker: Ticker, clock: Callable[[], float]) -> None:
+        self.lost = 0
+        """Lines that could not be written."""
+        self._listener = listener
+        self._ticker = ticker
+        self._clock = clock
+        self._lines: list[bytes] = []
+        self._size = 0
+        self._quiet_until = 0.0
+        self._is_ours = path != "-"
+        try:
+            self._descriptor = (
+                os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+                if self._is_ours
+                else 1
+            )
+        except OSError as error:
+            raise StartFailed(f"access log {path}: {(error.strerror or str(error)).lower()}") from None
+
+    def __call__(self, exchange: Exchange, trail: Trail) -> None:
+        """Log *exchange*, which is over."""
+        line = line_of(exchange, trail, self._listener)
+        self._lines.append(line)
+        self._size += len(line)
+        if self._size > _FULL:
+            self.flush()
+        else:
+            self._ticker.wake(self._tick)
+
+    def _tick(self, now: float) -> bool:
+        self.flush()
+        return False
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        lines, self._lines, self._size = self._lines, [], 0
+        data = memoryview(b"".join(lines))
+        try:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            self.lost += len(lines)
+            now = self._clock()
+            if now >= self._quiet_until:
+                self._quiet_until = now + _QUIET
+                logger.error("the access log lost %d lines so far: %s", self.lost, error.strerror)
+
+    def close(self) -> None:
+        """Write the rest and close."""
+        self.flush()
+        if self._is_ours and self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def line_of(exchange: Exchange, trail: Trail, listener: str) -> bytes:
+    """*exchange* as a line. Times are seconds; `served` is what the server itself took for its answer."""
+    request = exchange.request
+    asked = bool(trail.server)
+    served = max(0.0, trail.ended_at - trail.began_at - trail.queue - trail.connect)
+    record = {
+        "time": trail.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "listener": listener,
+        "client": exchange.client[0] if exchange.client else "",
+        "method": request.method,
+        "target": request.target.origin_form.decode("latin-1"),
+        "host": request.host or "",
+        "status": exchange.status,
+        "bytes": exchange.bytes_out,
+        "pool": trail.pool,
+        "server": trail.server,
+        "retries": trail.retries,
+        "queue": round(trail.queue, 6),
+        "connect": round(trail.connect, 6),
+        "response": round(trail.response, 6),
+        "served": round(served, 6) if asked else 0.0,
+        "duration": round(trail.duration, 6),
+        "end": trail.end,
+    }
+    return json.dumps(record, separators=(",", ":")).encode() + b"\n"

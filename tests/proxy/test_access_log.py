@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lbkit.errors import StartFailed
+from lbkit.proxy.access_log import AccessLog
+from lbkit.proxy.ticker import Ticker
+from tests.proxy.test_forward_pool import OK, Gate, ask, limited, replying, until
+from tests.proxy.upstreams import Proxy, proxy, refusing, upstream
+from tests.support.loops import on_both_loops
+
+GET = b"GET /a?b=%ff HTTP/1.1\r\nHost: example.com\r\n\r\n"
+
+
+def log_to(path: Path, lb: Proxy) -> AccessLog:
+    loop = asyncio.get_running_loop()
+    log = AccessLog(str(path), "web", Ticker(loop), loop.time)
+    lb.site.http.access_log = log
+    return log
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@on_both_loops
+async def test_a_request_and_where_its_time_went(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    async with (
+        upstream(replying(OK), "up") as up,
+        proxy(refusing("down"), up.server) as lb,
+        lb.site.client() as client,
+    ):
+        log = log_to(path, lb)
+        assert (await ask(client, GET))[0] == 200
+        await until(lambda: path.stat().st_size > 0)
+        log.close()
+    (line,) = lines_of(path)
+    assert line["time"].endswith("Z")
+    duration, served, response = (line.pop(key) for key in ("duration", "served", "response"))
+    assert 0 < response <= served <= duration < 60
+    assert {key: line[key] for key in ("listener", "client", "method", "target", "host")} == {
+        "listener": "web",
+        "client": "127.0.0.1",
+        "method": "GET",
+        "target": "/a?b=%ff",
+        "host": "example.com",
+    }
+    assert (line["status"], line["bytes"]) == (200, 2)
+    assert (line["pool"], line["server"], line["retries"], line["queue"], line["end"]) == (
+        "p",
+        "up",
+        1,
+        0,
+        "",
+    )
+
+
+@on_both_loops
+async def test_what_went_wrong_is_logged_too(tmp_path: Path) -> None:
+    path, gate = tmp_path / "access.log", Gate()
+    async with upstream(gate) as a, proxy(a.server) as lb, lb.site.client() as one:
+        log = log_to(path, lb)
+        pool = limited(lb, 1, max_queue=1)
+        one.send(GET)
+        await until(lambda: gate.waiting == 1)
+        async with lb.site.client() as two, lb.site.client() as three:
+            two.send(GET)
+            await until(lambda: pool.waiting == 1)
+            assert (await ask(three, GET))[0] == 503
+        await until(lambda: pool.waiting == 0)
+        gate.let_one_through()
+        await one.response()
+        await asyncio.sleep(0.01)
+        log.close()
+    refused, left, done = lines_of(path)
+    assert (refused["status"], refused["server"], refused["served"]) == (503, "", 0)
+    assert refused["end"] == 'the queue of pool "p" is full (1 waiting)'
+    assert (left["status"], left["end"]) == (0, "the client left")
+    assert left["queue"] > 0
+    assert (done["status"], done["end"]) == (200, "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /dev/full")
+@on_both_loops
+async def test_a_full_disk_costs_lines_and_no_requests(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with upstream(replying(OK)) as a, proxy(a.server) as lb, lb.site.client() as client:
+        log = log_to(Path("/dev/full"), lb)
+        for _ in range(3):
+            assert (await ask(client, GET))[0] == 200
+        await until(lambda: log.lost == 3)
+        log.close()
+    assert "lost" in caplog.text
+
+
+@on_both_loops
+async def test_many_lines_are_all_written(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    async with upstream(replying(OK)) as a, proxy(a.server) as lb, lb.site.client() as client:
+        log = log_to(path, lb)
+        for _ in range(400):
+            assert (await ask(client, GET))[0] == 200
+        await asyncio.sleep(0.01)
+        log.close()
+        log.close()
+    assert len(lines_of(path)) == 400
+
+
+@on_both_loops
+async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    with pytest.raises(StartFailed, match="no such file or directory"):
+        AccessLog(str(tmp_path / "no" / "access.log"), "web", Ticker(loop), loop.time)
