@@ -263,6 +263,11 @@ class ClientEngine:
         done = self._h11.our_state is h11.DONE and self._h11.their_state is h11.DONE
         return done and not self._eof and not self._h11.trailing_data[0]
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether not a byte of the response has come."""
+        return not self._has_head and not len(self._held)
+
     def request(self, method: str, target: bytes, headers: Headers) -> bytes:
         """The request head; without framing fields in *headers* there is no body."""
         return _sent(self._h11, h11.Request(method=method, target=target, headers=headers))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def answering(data: bytes, seen: list[bytes] | None = None) -> Talk:
     return talk
 
 
-async def probe(data: bytes, seen: list[bytes] | None = None, **options: str) -> str:
+async def probe(data: bytes, seen: list[bytes] | None = None, **options: Any) -> str:
     async with Backend(answering(data, seen)) as address:
         async with asyncio.timeout(5):
             return await HttpCheck(HttpCheckOptions(**options)).probe(Address.parse(address))
@@ -83,4 +84,63 @@ async def test_the_request() -> None:
 )
 def test_options_say_what_is_wrong(options: dict[str, str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
+        HttpCheckOptions(**options)
+
+
+BODY = b"HTTP/1.1 200 OK\r\nX-Role: primary\r\nX-Role: b\r\nContent-Length: 14\r\n\r\nall is well ok"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nall \r\n7\r\nis well\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "options"),
+    [
+        (BODY, {"expect_body": "^all .* ok$"}),
+        (CHUNKED, {"expect_body": "all is well"}),
+        (b"HTTP/1.0 200 OK\r\n\r\nuntil the end", {"expect_body": "the end$"}),
+        (BODY, {"expect_headers": ("x-role: primary", "X-Role:b")}),
+    ],
+)
+@on_both_loops
+async def test_what_is_expected_of_fields_and_body(answer: bytes, options: dict[str, Any]) -> None:
+    assert await probe(answer, **options) == "status 200"
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "reason"),
+    [
+        (BODY, {"expect_body": "broken"}, 'no "broken" in the body'),
+        (BODY, {"expect_headers": ("X-Role: replica",)}, "status 200 without X-Role: replica"),
+        (BODY[:-3], {"expect_body": "well"}, "the answer is not HTTP"),
+        (
+            b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_048_576 + b"late",
+            {"expect_body": "late"},
+            'no "late" in the body',
+        ),
+    ],
+)
+@on_both_loops
+async def test_what_is_missing_in_fields_or_body(answer: bytes, options: dict[str, Any], reason: str) -> None:
+    with pytest.raises(CheckFailed, match=reason):
+        await probe(answer, **options)
+
+
+@on_both_loops
+async def test_fields_of_ones_own() -> None:
+    seen: list[bytes] = []
+    await probe(b"HTTP/1.1 200 OK\r\n\r\n", seen, headers=("X-Token: abc", "User-Agent: me"))
+    assert b"\r\nX-Token: abc\r\nUser-Agent: me\r\n" in seen[0]
+    assert seen[0].count(b"User-Agent") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"expect_body": "("}, "expect_body: .* is not a regular expression"),
+        ({"headers": ("no colon",)}, "headers: .* is not"),
+        ({"headers": ("X: a\r\nY: b",)}, "headers: "),
+        ({"expect_headers": (": x",)}, "expect_headers: .* is not"),
+    ],
+)
+def test_options_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         HttpCheckOptions(**options)
