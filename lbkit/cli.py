@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import importlib.util
 import logging
 import resource
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,15 @@ ADDRESS = _AddressType()
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lbkit")
 @click.option("--log-level", type=click.Choice(_LOG_LEVELS), default="info", show_default=True)
-def cli(log_level: str) -> None:
+@click.option(
+    "--load",
+    "files",
+    metavar="FILE.py",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Run this file first: algorithms, checks and relays that it registers can then be named.",
+)
+def cli(log_level: str, files: tuple[Path, ...]) -> None:
     """Load balancer, web server, ASGI server and MySQL cluster.
 
     \b
@@ -95,6 +105,28 @@ def cli(log_level: str) -> None:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    for file in files:
+        _load_parts(file)
+
+
+def _load_parts(file: Path) -> None:
+    """Import *file* for what it registers."""
+    if not file.is_file():
+        raise ConfigError(f"--load {file}: there is no such file")
+    name = f"lbkit_loaded.{file.stem}"  # a file called random.py must not become the module random
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"--load {file}: is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"--load {error.filename}, line {error.lineno}: {error.msg}") from None
+    except Exception as error:  # noqa: BLE001 - whatever the file does, it is the file's mistake
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"{type(error).__name__}: {error} ({at.filename}, line {at.lineno})"
+        raise ConfigError(f"--load {file}: {message}") from None
 
 
 # ---------------------------------------------------------------------------------------------- run

@@ -147,3 +147,56 @@ def test_one_address_twice_in_the_stack(tmp_path: Path) -> None:
 def test_wrong_usage_exits_2() -> None:
     assert run_lbkit("nope").returncode == 2
     assert run_lbkit("up", "--replicas", "-1").returncode == 2
+
+
+MINE = """
+import random
+from lbkit.balancing import ALGORITHMS, Balancer
+from lbkit.registry import NoOptions
+
+@ALGORITHMS.register(NAME)
+class Last(Balancer):
+    \"\"\"The last one in the list.\"\"\"
+    def __init__(self, options, rng):
+        super().__init__(options, rng)
+        self._candidates = ()
+    def update(self, candidates, now):
+        self._candidates = candidates
+    def pick(self, now, key=None, exclude=()):
+        left = [server for server in self._candidates if server not in exclude]
+        return left[-1] if left else None
+"""
+
+
+def test_an_algorithm_of_ones_own_in_one_file(tmp_path: Path) -> None:
+    file = tmp_path / "random.py"
+    file.write_text(MINE.replace("NAME", '"mine"'))
+    listed = run_lbkit("--load", str(file), "list")
+    assert "The last one in the list." in listed.stdout
+    config = tmp_path / "lb.toml"
+    config.write_text(
+        '[listeners.l]\nlisten = "127.0.0.1:1"\npool = "p"\n[pools.p]\nalgorithm = "mine"\n'
+        '[[pools.p.servers]]\nname = "a"\naddress = "127.0.0.1:2"\n'
+    )
+    assert run_lbkit("--load", str(file), "check", str(config)).returncode == 0
+    assert 'unknown algorithm "mine"' in run_lbkit("check", str(config)).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such file"),
+        ("def", "line 1: invalid syntax"),
+        ("\nx = 1 / 0", "ZeroDivisionError: division by zero ({file}, line 2)"),
+        (MINE.replace("NAME", '"random"'), "ValueError: algorithm 'random' is registered twice"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded(tmp_path: Path, text: str | None, message: str) -> None:
+    file = tmp_path / "mine.py"
+    if text is not None:
+        file.write_text(text)
+    result = run_lbkit("--load", str(file), "list")
+    assert result.returncode == 2
+    assert message.format(file=file) in result.stderr
+    assert result.stderr.startswith("lbkit: --load ")
+    assert len(result.stderr.splitlines()) == 1
