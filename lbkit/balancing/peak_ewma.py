@@ -8,8 +8,10 @@ requests through while one server of eleven hangs, and round robin 95 %).
 
 - A sample is the time to the first byte where that is known, otherwise to the end.
 - A failure counts as at least `penalty` and at least what is typical of all servers, so that one that fails
-  fast does not look fast. A cancelled request has waited at least as long as it did: that raises the
-  estimate and never lowers it.
+  fast does not look fast; each further one in a row counts twice as much, up to four times: one error may
+  be the request's fault, several are the server's. Against a load of many open requests `penalty` alone is
+  soon outweighed, and a server that hangs would be tried all the time.
+- A cancelled request would have taken longer than it did: that raises the estimate and never lowers it.
 - A server whose requests don't come back must not look as it did until the first one ends. So where half of
   those that wait for an answer have waited longer than the estimate, their age is taken. Half, because one
   request that is meant to hang (a long poll) says nothing.
@@ -35,6 +37,7 @@ from lbkit.server import Outcome, Server
 __all__ = ["PeakEwma", "PeakEwmaOptions"]
 
 _SAME_REQUEST = 0.005  # seconds by which the clocks of two reports of one request may differ
+_DOUBLINGS = 2  # of the penalty by failures in a row: the last of them is forgotten within a minute
 _TYPICAL_SHARE = 0.05  # of one sample in what is typical: about the last twenty
 
 
@@ -42,8 +45,8 @@ _TYPICAL_SHARE = 0.05  # of one sample in what is typical: about the last twenty
 class PeakEwmaOptions:
     """`decay`: seconds in which an estimate falls to 37 % (Finagle's and Linkerd's 10).
 
-    `penalty`: the latency in seconds that a failure counts as, at least. `default_latency`: what is taken for
-    typical, in seconds, before the first sample of all.
+    `penalty`: the latency in seconds that one failure counts as, at least. `default_latency`: what is taken
+    for typical, in seconds, before the first sample of all.
     """
 
     decay: float = 10.0
@@ -60,12 +63,14 @@ class PeakEwmaOptions:
 class _Latency:
     """One server: the estimate as of a moment, and when what waits for an answer started, in order."""
 
-    __slots__ = ("at", "estimate", "is_known", "waiting")
+    __slots__ = ("at", "estimate", "failures", "is_known", "waiting")
 
     def __init__(self) -> None:
         self.estimate = 0.0
         self.at = 0.0
         self.is_known = False
+        self.failures = 0
+        """In a row, up to now."""
         self.waiting: list[float] = []
 
     def forget(self, start: float, tolerance: float) -> bool:
@@ -134,7 +139,7 @@ class PeakEwma(Balancer):
         latency = self._latencies.get(server)
         if latency is not None:
             latency.forget(now - seconds, seconds)
-            self._learn(latency, seconds, now)
+            self._answered(latency, seconds, now)
 
     def ended(self, server: Server, seconds: float, outcome: Outcome, now: float) -> None:
         latency = self._latencies.get(server)
@@ -145,15 +150,18 @@ class PeakEwma(Balancer):
         # but by outcome and start.
         answered = server.open_sessions + 1 - len(latency.waiting)
         if outcome is Outcome.DONE:
+            latency.failures = 0
             if answered <= 0:
                 latency.forget(start, float("inf"))
-                self._learn(latency, seconds, now)
+                self._answered(latency, seconds, now)
             return
         is_waiting = latency.forget(start, _SAME_REQUEST)
         if not is_waiting and answered <= 0:
             is_waiting = latency.forget(start, float("inf"))
         if outcome.is_failure:
-            self._learn(latency, max(seconds, self.options.penalty, self._typical), now)
+            penalty = self.options.penalty * (1 << min(latency.failures, _DOUBLINGS))
+            latency.failures += 1
+            self._learn(latency, max(seconds, penalty, self._typical), now)
         elif is_waiting and seconds > self._estimate(latency, now):
             self._learn(latency, seconds, now)
 
@@ -171,6 +179,9 @@ class PeakEwma(Balancer):
             latency.estimate = latency.estimate * kept + seconds * (1 - kept)
         latency.at = now
         latency.is_known = True
+
+    def _answered(self, latency: _Latency, seconds: float, now: float) -> None:
+        self._learn(latency, seconds, now)
         if self._has_samples:
             self._typical += (seconds - self._typical) * _TYPICAL_SHARE
         else:

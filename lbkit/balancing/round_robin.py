@@ -11,13 +11,14 @@ So a round costs its length × the number of different weights, which is allowed
 10 ms). With equal weights the table is the candidates themselves.
 
 Where a round would cost more (many different weights, or one of 10 000 servers that starts slowly), it is
-stride scheduling (Waldspurger and Weihl, MIT/LCS/TM-528, 1995) over the weights: the servers of one weight
-take equally spaced turns in order, and a heap knows which weight is due first. First dues are spread by the
+stride scheduling (Waldspurger and Weihl, MIT/LCS/TM-528, 1995): each server is due again 1 / weight after it
+was. The servers of one weight come in the same order again and again, so a heap only has to know which
+weight is due first. First dues are spread evenly over the stride, and those of different weights by the
 golden ratio, so that it is smooth from the start.
 
-A change of the candidates keeps the place: whoever was to come next does so (in the table at its turn
-nearest to the same fraction of the round, in the heap with the same fraction of its stride left). Excluded
-servers lose the turn that they are excluded from and no other.
+A change of the candidates keeps the place: with equal weights whoever was to come next does so, and in the
+heap everybody has the same fraction of its stride left. A new round of different weights begins anywhere in
+it. Excluded servers lose the turn that they are excluded from and no other.
 
 Cost of a pick: an index, or one sift of a heap of the different weights, in C. Rejected: a table by
 decreasing weight (LVS `wrr`), which is as cheap and bursty; drawing by chance, which is what `random` does.
@@ -28,7 +29,6 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Sequence
 from heapq import heapify, heapreplace
-from itertools import cycle
 from math import gcd
 
 from lbkit.balancing.base import ALGORITHMS, Balancer
@@ -68,9 +68,16 @@ class RoundRobin(Balancer):
             return self._table[0]
         if not self._heap:
             return None
-        due, tie, lane = self._heap[0]
-        heapreplace(self._heap, (due + lane.gap, tie, lane))
-        return lane.next()
+        _, tie, lane = self._heap[0]
+        turn = lane.turn
+        server = lane.servers[turn]
+        turn += 1
+        if turn == lane.count:
+            turn = 0
+            lane.began += lane.stride
+        lane.turn = turn
+        heapreplace(self._heap, (lane.began + lane.dues[turn], tie, lane))
+        return server
 
     def _pass_over(self, exclude: Collection[Server]) -> Server | None:
         """The next entry of the table that is not excluded."""
@@ -118,13 +125,17 @@ class RoundRobin(Balancer):
         self._servers, self._weights = servers, weights
 
     def _enter_table(self, table: list[Server], servers: list[Server]) -> None:
-        fraction = self._next / self._length if self._length else 0.0
-        following = self._first_kept(servers)
-        self._table, self._length = table, len(table)
+        if table is servers:
+            following = self._first_kept(servers)
+            start = next((index for index, server in enumerate(table) if server is following), 0)
+        elif self._servers:
+            # No place in one round is the same place in another, and any fixed rule for it gives the heavy
+            # servers all picks where changes are as frequent as picks. A random one is right on average.
+            start = int(self.rng.random() * len(table))
+        else:
+            start = 0
+        self._table, self._length, self._next = table, len(table), start
         self._heap = []
-        wanted = fraction * self._length
-        turns = (index for index, server in enumerate(table) if server is following)
-        self._next = min(turns, key=lambda index: abs(index - wanted), default=0)
 
     def _first_kept(self, servers: list[Server]) -> Server | None:
         """Of those that stay, whose turn is next."""
@@ -148,9 +159,8 @@ class RoundRobin(Balancer):
                 servers[number]: left.get(servers[number], (place + offset) / count)
                 for place, number in enumerate(members)
             }
-            first = min(min(waits.values()), 1.0 / count)
-            lane = _Lane(sorted(waits, key=waits.__getitem__), 1.0 / weight)
-            heap.append((first * lane.stride, len(heap), lane))
+            lane = _Lane(sorted(waits, key=waits.__getitem__), sorted(waits.values()), 1.0 / weight)
+            heap.append((lane.dues[0], len(heap), lane))
         heapify(heap)
         self._heap, self._table, self._length, self._next = heap, [], 0, 0
 
@@ -159,9 +169,9 @@ class RoundRobin(Balancer):
         if self._heap:
             start = self._heap[0][0]
             return {
-                server: (due - start + place * lane.gap) / lane.stride
-                for due, _, lane in self._heap
-                for place, server in enumerate(lane.in_turn())
+                server: (due - start) / lane.stride
+                for _, _, lane in self._heap
+                for server, due in lane.in_turn()
             }
         turns: dict[Server, int] = {}
         distances: dict[Server, int] = {}
@@ -175,19 +185,27 @@ class RoundRobin(Balancer):
 
 
 class _Lane:
-    """The servers of one weight, which take turns `gap` apart; each has its next one a `stride` later."""
+    """The servers of one weight. Each is due again a `stride` later, so they always come in the same order.
 
-    __slots__ = ("count", "gap", "next", "stride")
+    `dues` are those of the round that `began` at a moment; `turn` is who is next.
+    """
 
-    def __init__(self, servers: list[Server], stride: float) -> None:
+    __slots__ = ("began", "count", "dues", "servers", "stride", "turn")
+
+    def __init__(self, servers: list[Server], waits: list[float], stride: float) -> None:
+        """*waits* are fractions of the *stride*, in order."""
+        self.servers = servers
+        self.dues = [wait * stride for wait in waits]
         self.count = len(servers)
         self.stride = stride
-        self.gap = stride / self.count
-        self.next = cycle(servers).__next__
+        self.began = 0.0
+        self.turn = 0
 
-    def in_turn(self) -> list[Server]:
-        """All of them, the next one first; leaves the turn where it is."""
-        return [self.next() for _ in range(self.count)]
+    def in_turn(self) -> Iterator[tuple[Server, float]]:
+        """All of them by their next dues, and when these are."""
+        for place in range(self.turn, self.turn + self.count):
+            round_, member = divmod(place, self.count)
+            yield self.servers[member], self.began + round_ * self.stride + self.dues[member]
 
 
 _Due = tuple[float, int, _Lane]

@@ -10,14 +10,15 @@ from lbkit.registry import NoOptions
 from tests.support.servers import make_servers
 
 
-def test_shares_are_in_proportion_to_the_weights() -> None:
-    servers = make_servers(1, 2, 7)
+@pytest.mark.parametrize("weights", [(1, 2, 7), (3, 3, 3)])
+def test_shares_are_in_proportion_to_the_weights(weights: tuple[int, ...]) -> None:
+    servers = make_servers(*weights)
     balancer = Random(NoOptions(), random.Random(7))
     balancer.update(servers, 0)
     picks = Counter(balancer.pick(0) for _ in range(20_000))
     for server in servers:
         # Three standard deviations of a binomial share.
-        share = server.weight / 10
+        share = server.weight / sum(weights)
         assert picks[server] / 20_000 == pytest.approx(share, abs=3 * (share * (1 - share) / 20_000) ** 0.5)
 
 
@@ -25,6 +26,7 @@ def test_the_last_one_left_is_found_however_light_it_is() -> None:
     servers = make_servers(256, 256, 256, 1)
     draw = WeightedDraw(servers, random.Random(7))
     assert {draw.draw(servers[:3]) for _ in range(50)} == {servers[3]}
+    assert {draw.draw(servers[:2], servers[2]) for _ in range(50)} == {servers[3]}
     assert draw.draw(servers) is None
 
 
@@ -42,3 +44,29 @@ def test_weights_are_read_at_each_update() -> None:
     servers[0].effective_weight = 99.0
     balancer.update(servers, 1)
     assert Counter(balancer.pick(1) for _ in range(1000))[servers[0]] > 950
+
+
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, 5), (256, 1, 1)])
+def test_a_pair_is_two_servers_by_weight(weights: tuple[int, ...]) -> None:
+    """First by weight; second by weight among the others."""
+    servers = make_servers(*weights)
+    draw = WeightedDraw(servers, random.Random(7))
+    pairs = Counter(draw.pair() for _ in range(20_000))
+    for first in servers:
+        for second in servers:
+            if first is second:
+                assert (first, second) not in pairs
+                continue
+            chance = first.weight / sum(weights) * second.weight / (sum(weights) - first.weight)
+            assert pairs[first, second] / 20_000 == pytest.approx(chance, abs=0.012)
+
+
+def test_a_pair_of_those_that_are_left() -> None:
+    servers = make_servers(1, 5, 1)
+    draw = WeightedDraw(servers, random.Random(7))
+    for _ in range(50):
+        assert set(draw.pair(servers[:1]) or ()) == set(servers[1:])
+    assert draw.pair(servers[:2]) == (servers[2], servers[2])
+    assert draw.pair(servers) is None
+    assert WeightedDraw(servers[:1], random.Random(7)).pair() == (servers[0], servers[0])
+    assert WeightedDraw((), random.Random(7)).pair() is None

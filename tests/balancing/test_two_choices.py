@@ -63,3 +63,36 @@ def test_balls_in_bins_stay_far_below_one_choice() -> None:
     assert fullest <= log(log(n)) / log(2) + 2
     one_choice = Counter(random.Random(7).randrange(n) for _ in range(n))
     assert fullest < max(one_choice.values())
+
+
+@pytest.mark.parametrize("weights", [[1] * 20, [1] * 4, [1, 2] * 10, [1, 2]])
+@pytest.mark.parametrize("choices", [2, 3, 5])
+def test_of_several_choices_the_least_loaded_is_taken(choices: int, weights: list[int]) -> None:
+    servers = [Server(str(i), f"127.0.0.1:{i + 1}", weight=weight) for i, weight in enumerate(weights)]
+    balancer = TwoChoices(TwoChoicesOptions(choices=choices), random.Random(7))
+    balancer.update(servers, 0)
+    for i, server in enumerate(servers):
+        server.open_sessions = i * 10
+    picked = Counter(balancer.pick(0) for _ in range(20_000))
+    share = picked[servers[0]] / 20_000
+    if len(set(weights)) == 1:
+        # It is taken whenever it is among those drawn.
+        assert share == pytest.approx(min(1, choices / len(servers)), abs=0.02)
+    else:
+        assert share > 1 / len(servers)
+    assert servers[0] not in {balancer.pick(0, None, servers[:1]) for _ in range(50)}
+
+
+def test_equals_are_taken_equally_often() -> None:
+    for choices in (2, 3, 8):
+        servers = [Server(str(i), f"127.0.0.1:{i + 1}") for i in range(10)]
+        balancer = TwoChoices(TwoChoicesOptions(choices=choices), random.Random(7))
+        balancer.update(servers, 0)
+        picked = Counter(balancer.pick(0) for _ in range(20_000))
+        assert min(picked.values()) > 1800, choices
+
+
+@pytest.mark.parametrize("choices", [1, 17])
+def test_choices_out_of_range(choices: int) -> None:
+    with pytest.raises(ValueError, match="^choices: "):
+        TwoChoicesOptions(choices=choices)
