@@ -29,6 +29,7 @@ from lbkit.checks import CHECKS
 from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
+from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, load, loads
 from lbkit.config.values import quoted
 from lbkit.errors import ConfigError, LbkitError
@@ -141,7 +142,7 @@ def _load_parts(file: Path) -> None:
     "--algorithm", metavar="NAME", default="round_robin", show_default=True, help="See `lbkit list`."
 )
 @click.option("--check", metavar="NAME", help="Health check, see `lbkit list`; none where left out.")
-@click.option("--admin", metavar="ADDR", help="Serve /metrics and /status here.")
+@click.option("--admin", metavar="ADDR", help="Serve dashboard, /metrics and /status here.")
 def run(
     file: Path | None,
     listen: str | None,
@@ -496,6 +497,11 @@ async def _run_databases(cluster: DatabaseCluster) -> None:
         for server in cluster.servers:
             click.echo(f"{server.name}  {server.role:8}  {server.dsn}")
         await cluster.wait()
+
+
+# ----------------------------------------------------------------- commands of their own files
+
+cli.add_command(simulate_command)
 
 
 # --------------------------------------------------------------------------------------------- list

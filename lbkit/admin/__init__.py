@@ -1,8 +1,9 @@
-"""The administration endpoint: an ASGI app with /metrics and /status."""
+"""The administration endpoint: an ASGI app with dashboard, metrics, status and changes at run time."""
 
 from __future__ import annotations
 
 from lbkit.admin.app import AdminApp
+from lbkit.admin.changes import Control, NewServer, ServerChange
 from lbkit.admin.view import ListenerView, View
 
-__all__ = ["AdminApp", "ListenerView", "View"]
+__all__ = ["AdminApp", "Control", "ListenerView", "NewServer", "ServerChange", "View"]

@@ -43,7 +43,7 @@ HOST = "127.0.0.1"
 class StackSettings:
     """What `Stack` starts.
 
-    `listen` is the balancer's address and `admin` where its /metrics and /status are; port 0 is any free
+    `listen` is the balancer's address and `admin` where its dashboard is; port 0 is any free
     one, to be read from `Stack.settings` after the start. `algorithm`
     is the balancer's over the web servers. Without `mysql` the app runs without a database. From
     `first_port` on the web servers, the app servers and the databases get one port each; 0 is free ones.

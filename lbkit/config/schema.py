@@ -51,7 +51,10 @@ class GlobalConfig:
 
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
-    """``[admin]``: where /metrics and /status are served. Bind it to loopback: it asks no password."""
+    """``[admin]``: where dashboard, /metrics and /status are served.
+
+    Bind it to loopback: it asks no password, and servers can be drained, added and removed there.
+    """
 
     listen: Address
 

@@ -397,6 +397,17 @@ class Pool:
         server.weight = weight
         self._refresh(now)
 
+    def set_limit(self, name: str, max_connections: int, now: float) -> None:
+        """Another connection limit, 0 for none, until a reload brings another configured one.
+
+        Raises KeyError for an unknown name and ValueError for a negative number.
+        """
+        server = self._members[name].server
+        if max_connections < 0:
+            raise ValueError(f"max_connections {max_connections} is negative")
+        server.max_connections = max_connections
+        self._refresh(now)
+
     def _change_of(self, member: Member, now: float) -> Change | None:
         before = member.standing
         self._refresh(now)

@@ -36,6 +36,7 @@ from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import Relay, choose_relay
+from lbkit.runtime.control import PoolControl
 from lbkit.runtime.pools import FirstResults, RunningPool, first_results, make_pool
 from lbkit.runtime.views import RunningListener, Service, leads_to, view_of
 from lbkit.server import Address, Server
@@ -87,6 +88,7 @@ class Runtime:
         self._retired: set[Service] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
+        self._control = PoolControl(lambda: self._pools, self._forget)
         self._is_stopping = False
         self.reloads = 0
         self.failed_reloads = 0
@@ -239,10 +241,14 @@ class Runtime:
             if id(running.listener) not in staying:
                 running.listener.stop()
                 self._retire(running.service, running.forwarders, running.access_log)
+        for server in removed:
+            self._forget(server)
+
+    def _forget(self, server: Server) -> None:
+        """Close connections that are kept for a server that has left."""
         for running in self._listeners.values():
             for forwarder in running.forwarders.values():
-                for server in removed:
-                    forwarder.forget(server)
+                forwarder.forget(server)
 
     def _apply_pools(self, config: Config, plan: _Plan) -> list[Server]:
         """Change pools in place; the servers that left."""
@@ -326,7 +332,7 @@ class Runtime:
     ) -> Handler:
         """What answers on an http listener; *forwarders* are reused and brought up to date."""
         if isinstance(config, AdminConfig):
-            return AsgiHandler(AdminApp(self.view, __version__), {})
+            return AsgiHandler(AdminApp(self.view, __version__, self._control), {})
         wanted = {route.pool for route in config.routes if route.pool} | (
             {config.pool} if config.pool else set()
         )

@@ -34,7 +34,7 @@ class RunningListener:
 def leads_to(config: ListenerConfig | AdminConfig) -> str:
     """Where a listener's sessions go, in a few words."""
     if isinstance(config, AdminConfig):
-        return "/metrics and /status"
+        return "dashboard, /metrics, /status"
     routes = f", {len(config.routes)} routes" if config.routes else ""
     return f"{config.mode} → {f'pool {config.pool}' if config.pool else 'routes only'}{routes}"
 

@@ -13,7 +13,7 @@ HERE = Address("127.0.0.1", 80)
 
 
 def test_where_sessions_go_in_words() -> None:
-    assert leads_to(AdminConfig(HERE)) == "/metrics and /status"
+    assert leads_to(AdminConfig(HERE)) == "dashboard, /metrics, /status"
     assert leads_to(ListenerConfig(HERE, pool="app")) == "tcp → pool app"
     routes = (RouteConfig(static="."),)
     assert leads_to(ListenerConfig(HERE, "http", routes=routes)) == "http → routes only, 1 routes"

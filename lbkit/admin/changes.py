@@ -1,0 +1,90 @@
+"""What an operator may change while everything runs: JSON → a change, with every problem at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from lbkit.config.decoder import INVALID, Problems, decode
+from lbkit.errors import ConfigError
+from lbkit.server import Address
+
+__all__ = ["Control", "NewServer", "ServerChange", "read_change", "read_new_server"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerChange:
+    """What is None stays as it is.
+
+    A weight and a limit hold until a reload brings another configured one, a state until it is changed
+    again, an address until the next reload.
+    """
+
+    state: Literal["ready", "drain", "maint"] | None = None
+    weight: int | None = None
+    max_connections: int | None = None
+    address: Address | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewServer:
+    """A server that is there until the next reload, or for good where that has it too."""
+
+    name: str
+    address: Address
+    weight: int = 1
+    backup: bool = False
+    max_connections: int = 0
+
+
+class Control(Protocol):
+    """What carries changes out. Each raises KeyError for a pool or server that is not there."""
+
+    def change_server(self, pool: str, server: str, change: ServerChange) -> None:
+        """Change one server; sessions in progress go on."""
+
+    def add_server(self, pool: str, server: NewServer) -> None:
+        """Raises ConfigError where the name is taken."""
+
+    def remove_server(self, pool: str, server: str) -> None:
+        """It gets no new sessions; those in progress go on."""
+
+
+def read_change(body: bytes) -> ServerChange:
+    """Raises ConfigError with one line for each problem."""
+    return _read(ServerChange, body)
+
+
+def read_new_server(body: bytes) -> NewServer:
+    """Raises ConfigError with one line for each problem."""
+    return _read(NewServer, body)
+
+
+def _read(kind: type[T], body: bytes) -> T:
+    try:
+        raw: Any = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the body is not JSON: {error}") from None
+    problems = Problems()
+    change = decode(kind, raw, "", problems)
+    if change is not INVALID:
+        _check(change, problems)
+    if problems.lines:
+        raise ConfigError(problems.lines)
+    assert isinstance(change, kind)
+    return change
+
+
+def _check(change: Any, problems: Problems) -> None:
+    for key, most in (("weight", 256), ("max_connections", 1_000_000)):
+        value = getattr(change, key)
+        if value is not None and not 0 <= value <= most:
+            problems.add(key, f"{value} is not from 0 to {most}")
+    address = change.address
+    if isinstance(address, Address) and not address.path and not address.port and not problems.lines:
+        problems.add("address", "a server needs a port other than 0")
+    if isinstance(change, NewServer) and not change.name and not problems.lines:
+        problems.add("name", "a name must not be empty")
