@@ -26,7 +26,7 @@ from lbkit.errors import NoServerAvailable, PoolFull
 from lbkit.pool import Pool, Waiter
 from lbkit.server import Outcome, Server
 from lbkit.simulation.machines import Machine, Request, Sharing
-from lbkit.simulation.record import Histogram, Window
+from lbkit.simulation.record import Recorder
 from lbkit.simulation.scenario import Event, Scenario
 
 __all__ = ["Engine", "Progress"]
@@ -66,23 +66,14 @@ class Engine:
         """When the last request came."""
         self.requests = 0
         """Those that came, warm-up included."""
-        self.counted = 0
-        """Those after the warm-up."""
+        self.record = Recorder()
         self.open = 0
-        self.errors: dict[str, int] = {}
-        self.latency = Histogram()
-        self.failed = Histogram()
-        """How long those took that failed."""
-        self.windows: list[Window] = []
+        """Requests that wait for an answer now."""
         self.retries = 0
         self._heap: list[tuple[float, int, Request | Callback]] = []
         self._order = 0
         self._deadlines: deque[tuple[float, Request]] = deque()
         self._arriving = True
-        self._buffer = array("f")
-        self._failed_buffer = array("f")
-        self._window = Window(0.0, math.inf)
-        self._told_arrivals = self._told_errors = 0
         self._woken: list[Waiter] = []
         self._waiting: dict[Waiter, _Waiting] = {}
         self._stuck: list[Request] = []
@@ -108,6 +99,7 @@ class Engine:
         warmup = float(scenario.warmup)
         heap, deadlines, pools, start = self._heap, self._deadlines, self.pools, self._start
         several = len(pools) > 1
+        record = self.record
         choose, count = scenario.rng("clients").random, len(pools)
         pool = pools[0]
         self._begin()
@@ -119,10 +111,10 @@ class Engine:
                 self._advance(now)
             requests, last = requests + 1, now
             if now >= warmup:
-                self.counted += 1
+                record.counted += 1
             if not requests % _STRIDE:
                 self.requests = requests
-                self._fold()
+                record.fold()
                 if progress is not None:
                     progress(requests, now)
             if several:
@@ -164,10 +156,8 @@ class Engine:
                 break
             self._advance(nearest)
         if self.open:
-            self.errors["unfinished"] = self.errors.get("unfinished", 0) + self.open
-        # What came to its end after the last arrivals; longer than the others, but never shorter.
-        self._window.end = max(self._window.end, self.now)
-        self._close_window()
+            self.record.errors["unfinished"] = self.open
+        self.record.close_window(self.now, self._loads())
 
     def at(self, when: float, what: Callback) -> None:
         """Call *what* with the time, at *when*."""
@@ -259,7 +249,7 @@ class Engine:
             pool.end_retry()
         began = request.began
         if began >= self.scenario.warmup:
-            self._buffer.append(now - began)
+            self.record.buffer.append(now - began)
 
     def _give_up(self, request: Request, now: float) -> None:
         """The client waits no longer; most servers do not notice."""
@@ -303,8 +293,7 @@ class Engine:
         """The client gets an error."""
         self.open -= 1
         if began >= self.scenario.warmup:
-            self.errors[why] = self.errors.get(why, 0) + 1
-            self._failed_buffer.append(now - began)
+            self.record.fail(why, now - began)
 
     # ------------------------------------------------------------ waiting for a place
 
@@ -450,29 +439,18 @@ class Engine:
     # ------------------------------------------------------------ records
 
     def _sample_every(self, length: float) -> None:
-        def sample(now: float) -> None:
-            self._close_window()
-            # A product and no running sum, so that windows do not drift.
-            self._window = Window(now, (len(self.windows) + 1) * length)
-            if self._arriving:
-                self.at(self._window.end, sample)
+        record = self.record
 
-        self._window = Window(0.0, length)
+        def sample(now: float) -> None:
+            record.close_window(now, self._loads())
+            # A product and no running sum, so that windows do not drift.
+            end = (len(record.windows) + 1) * length
+            record.open_window(now, end)
+            if self._arriving:
+                self.at(end, sample)
+
+        record.open_window(0.0, length)
         self.at(length, sample)
 
-    def _close_window(self) -> None:
-        window = self._window
-        self._fold()
-        window.arrivals = self.counted - self._told_arrivals
-        window.errors = sum(self.errors.values()) - self._told_errors
-        self._told_arrivals += window.arrivals
-        self._told_errors += window.errors
-        window.loads = array("I", [machine.in_flight for machine in self.machines])
-        self.latency.merge(window.latency)
-        self.windows.append(window)
-
-    def _fold(self) -> None:
-        """Empty the buffers."""
-        self._window.latency.fold(self._buffer)
-        self.failed.fold(self._failed_buffer)
-        del self._buffer[:], self._failed_buffer[:]
+    def _loads(self) -> Iterable[int]:
+        return (machine.in_flight for machine in self.machines)

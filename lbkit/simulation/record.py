@@ -14,9 +14,10 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-__all__ = ["Histogram", "Window"]
+__all__ = ["Histogram", "Recorder", "Window"]
 
 _CUT = 13
 """Bits of the mantissa that are cut off, of 23."""
@@ -105,3 +106,51 @@ class Window:
     """Of the successful."""
     loads: array[int] = field(default_factory=lambda: array("I"))
     """Requests in each server."""
+
+
+class Recorder:
+    """Collects while a run goes on. Append to `buffer` the seconds of each request that succeeded."""
+
+    def __init__(self) -> None:
+        self.counted = 0
+        """Requests that came after the warm-up."""
+        self.errors: dict[str, int] = {}
+        """By reason."""
+        self.latency = Histogram()
+        """Of all windows that are closed."""
+        self.failed = Histogram()
+        """How long those took that failed."""
+        self.windows: list[Window] = []
+        self.buffer = array("f")
+        self._failed_buffer = array("f")
+        self._window = Window(0.0, math.inf)
+        self._told_arrivals = 0
+        self._told_errors = 0
+
+    def open_window(self, start: float, end: float) -> None:
+        """What comes to its end from now on belongs to a new window."""
+        self._window = Window(start, end)
+
+    def close_window(self, now: float, loads: Iterable[int]) -> None:
+        """The present window is over; *loads* are the requests in each server."""
+        self.fold()
+        window = self._window
+        window.end = max(window.end, now)  # what ends after the last arrivals comes late
+        window.arrivals = self.counted - self._told_arrivals
+        window.errors = sum(self.errors.values()) - self._told_errors
+        self._told_arrivals += window.arrivals
+        self._told_errors += window.errors
+        window.loads = array("I", loads)
+        self.latency.merge(window.latency)
+        self.windows.append(window)
+
+    def fail(self, why: str, seconds: float) -> None:
+        """A request failed, *seconds* after it came."""
+        self.errors[why] = self.errors.get(why, 0) + 1
+        self._failed_buffer.append(seconds)
+
+    def fold(self) -> None:
+        """Empty the buffers. To be called now and then, as they grow with each request."""
+        self._window.latency.fold(self.buffer)
+        self.failed.fold(self._failed_buffer)
+        del self.buffer[:], self._failed_buffer[:]

@@ -142,14 +142,15 @@ def _result(algorithm: str, engine: Engine) -> Result:
     for pool in engine.pools:
         for server in pool:
             picks[engine.machine_of[server].index] += server.counters.picks
+    record = engine.record
     return Result(
         algorithm=algorithm,
-        requests=engine.counted,
-        errors=engine.errors,
-        latency=engine.latency,
-        failed=engine.failed,
+        requests=record.counted,
+        errors=record.errors,
+        latency=record.latency,
+        failed=record.failed,
         retries=engine.retries,
         duration=engine.lasted,
-        windows=engine.windows,
-        servers=server_results([machine.name for machine in engine.machines], picks, engine.windows),
+        windows=record.windows,
+        servers=server_results([machine.name for machine in engine.machines], picks, record.windows),
     )

@@ -208,12 +208,12 @@ class Scenario:
         return zip(arrivals.times(self.rng("arrivals")), self.works(), keys, repeat(None), strict=False)
 
     def expected_duration(self) -> float:
-        """About how many seconds requests will come."""
+        """About how many seconds requests will come; infinity where nobody can tell."""
         if isinstance(self.arrivals, Trace):
             last = self.arrivals.times[-1] if self.arrivals.times else 0.0
             return last if self.duration is None else min(last, self.duration)
-        arrivals: Arrivals = self.arrivals
-        if self.requests is None:
+        arrivals: Arrivals | None = self.arrivals
+        if self.requests is None or arrivals is None:
             return float("inf") if self.duration is None else float(self.duration)
         expected = arrivals.expected_duration(self.requests)
         return expected if self.duration is None else min(expected, self.duration)

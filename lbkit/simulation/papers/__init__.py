@@ -6,9 +6,25 @@ full ones in `make bench`.
 
 from __future__ import annotations
 
-from lbkit.simulation.papers import bins, prequal, sequences, slow_server, steps, supermarket
 from lbkit.simulation.papers.base import PAPERS, Paper, Report, Row
+from lbkit.simulation.papers.bins import balls_in_bins
+from lbkit.simulation.papers.prequal import prequal
+from lbkit.simulation.papers.sequences import bounded_loads, maglev_table, smooth_round_robin
+from lbkit.simulation.papers.slow_server import slow_server
+from lbkit.simulation.papers.steps import two_hundred_servers
+from lbkit.simulation.papers.supermarket import supermarket
 
-__all__ = ["PAPERS", "Paper", "Report", "Row"]
-
-_FILES = (bins, prequal, sequences, slow_server, steps, supermarket)
+__all__ = [
+    "PAPERS",
+    "Paper",
+    "Report",
+    "Row",
+    "balls_in_bins",
+    "bounded_loads",
+    "maglev_table",
+    "prequal",
+    "slow_server",
+    "smooth_round_robin",
+    "supermarket",
+    "two_hundred_servers",
+]
