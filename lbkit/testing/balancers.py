@@ -341,10 +341,10 @@ def _once(balancer: Balancer) -> float:
 
 
 def _lowest(measure: Callable[[], float], enough: float) -> float:
-    """The lowest of up to eight measurements; none further once it is *enough*."""
+    """The lowest of up to eight measurements; none further once it is *enough*, or beyond all noise."""
     lowest = measure()
     for _ in range(7):
-        if lowest <= enough:
+        if lowest <= enough or lowest > 10 * enough:
             break
         lowest = min(lowest, measure())
     return lowest
