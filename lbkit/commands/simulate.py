@@ -31,7 +31,7 @@ _PATIENCE = 1.0
 
 
 @click.command("simulate")
-@click.argument("scenario", metavar="SCENARIO", required=False, type=click.Path(path_type=Path))
+@click.argument("scenario", metavar="[SCENARIO]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--algorithm", "algorithms", metavar="NAME", multiple=True, help="In place of the file's; repeat it."
 )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbkit.simulation.record import Histogram, Window
+from lbkit.simulation.record import Histogram, Recorder, Window
 
 
 def histogram(values: list[float]) -> Histogram:
@@ -58,3 +58,23 @@ def test_windows_do_not_share_their_records() -> None:
     one, two = Window(0, 1), Window(1, 2)
     one.latency.fold(array("f", [1.0]))
     assert two.latency.count == 0
+
+
+def test_a_recorder_puts_everything_into_one_window() -> None:
+    record = Recorder()
+    record.open_window(0.0, 1.0)
+    record.counted = 3
+    record.buffer.extend([0.1, 0.2])
+    record.fail("timeout", 1.0)
+    record.close_window(1.0, [1, 2])
+    record.open_window(1.0, 2.0)
+    record.counted = 4
+    record.buffer.append(0.3)
+    record.close_window(2.5, [0, 0])
+    assert [(window.start, window.end) for window in record.windows] == [(0, 1), (1, 2.5)]
+    assert [(window.arrivals, window.errors, window.latency.count) for window in record.windows] == [
+        (3, 1, 2),
+        (1, 0, 1),
+    ]
+    assert (record.latency.count, record.failed.count, record.errors) == (3, 1, {"timeout": 1})
+    assert list(record.windows[0].loads) == [1, 2]
