@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 
 from lbkit.balancing import ALGORITHMS
+from lbkit.health import OutlierRules
 from lbkit.pool import HealthRules, Pool, PoolSettings, make_balancer
 from lbkit.registry import nearest
 from lbkit.server import Address, Server
@@ -113,7 +115,14 @@ def _pool_maker(scenario: Scenario, algorithm: str) -> PoolMaker:
         max_queue=spec.max_queue,
         panic_threshold=spec.panic_threshold,
     )
-    rules = HealthRules() if health is None else HealthRules(checked=True, rise=health.rise, fall=health.fall)
+    outlier = None if scenario.outlier is None else OutlierRules(**dataclasses.asdict(scenario.outlier))
+    rules = HealthRules(
+        checked=health is not None,
+        rise=2 if health is None else health.rise,
+        fall=3 if health is None else health.fall,
+        passive=scenario.passive,
+        outlier=outlier,
+    )
 
     def make(number: int, servers: list[Server]) -> Pool:
         rng = scenario.rng(f"balancer {number}")

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, Literal
 
+from lbkit.config.schema import OutlierConfig
 from lbkit.config.values import Duration
+from lbkit.health import PassiveRules
 from lbkit.simulation.arrivals import Arrivals, is_number
 from lbkit.simulation.keys import Keys
 from lbkit.simulation.service import Service
@@ -165,6 +167,10 @@ class Scenario:
     events: tuple[Event, ...] = ()
     keys: Keys | None = None
     health: HealthSpec | None = None
+    passive: PassiveRules | None = None
+    """``[passive]``: errors of requests count against a server's health, as live."""
+    outlier: OutlierConfig | None = None
+    """``[outlier]``: servers that fail more than the others are left out for a while, as live."""
     pool: PoolSpec = PoolSpec()
     arrivals: Any = None
     """`Arrivals`, or a `Trace`."""

@@ -108,11 +108,12 @@ def parse_trace(lines: Iterable[str], name: str, *, needs_service: bool = False)
     """The trace in *lines*; *name* is told with the lines left out."""
     trace = Trace(name)
     known: dict[str, str] = {}
+    keys: dict[bytes, bytes] = {}
     for number, cells in _cells(lines):
         if number == 1 and cells[0].lower() == _COLUMNS[0]:
             continue
         try:
-            trace.append(_entry(cells, known, needs_service))
+            trace.append(_entry(cells, known, keys, needs_service))
         except ValueError as error:
             trace.skip(number, str(error))
     return trace
@@ -125,17 +126,19 @@ def _cells(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
             yield number, [cell.strip() for cell in text.split(",")]
 
 
-def _entry(cells: list[str], known: dict[str, str], needs_service: bool) -> TraceEntry:
+def _entry(
+    cells: list[str], known: dict[str, str], keys: dict[bytes, bytes], needs_service: bool
+) -> TraceEntry:
     if len(cells) > len(_COLUMNS):
         raise ValueError(f"{len(cells)} columns; at most {', '.join(_COLUMNS)} are known")
     time, service, key, server = cells + [""] * (len(_COLUMNS) - len(cells))
-    when = _seconds(time, "time")
+    when, name = _seconds(time, "time"), key.encode()
     if needs_service and not service:
         raise ValueError("no service time, and the scenario has no [service] to draw it from")
     return TraceEntry(
         when,
         _seconds(service, "service time") if service else None,
-        key.encode() or None,
+        keys.setdefault(name, name) if name else None,  # one object for all requests with a key
         known.setdefault(server, server) or None,
     )
 

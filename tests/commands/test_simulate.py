@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,3 +166,20 @@ def test_the_progress_bar_comes_only_after_a_while(scenario: str, monkeypatch: p
         bar.advance("two_choices", 250, 1.0)
         assert bar._progress is not None
         assert [task.completed for task in bar._progress.tasks] == [1.0, 0.5]
+
+
+def test_the_result_does_not_depend_on_how_python_hashes(tmp_path: Path) -> None:
+    file = tmp_path / "s.toml"
+    file.write_text("balancers = 2\n" + SMALL.replace("count = 2", "count = 6\nmax_connections = 1"))
+    command_line = [sys.executable, "-m", "lbkit", "simulate", str(file), "--json", "-"]
+    shown = [
+        subprocess.run(
+            command_line,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            cwd=ROOT,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert shown[0] == shown[1]

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
+from lbkit.config.schema import OutlierConfig
 from lbkit.config.values import Duration
+from lbkit.health import PassiveRules
 from lbkit.simulation import Event, HealthSpec, PoolSpec, Result, Scenario, ServerSpec, simulate_one
 from lbkit.simulation.arrivals import Constant, Poisson
 from lbkit.simulation.service import Constant as ConstantWork
@@ -147,6 +149,24 @@ def test_health_checks_find_dead_servers_and_find_them_again() -> None:
     assert with_checks.error_count <= 2
     assert without.error_count == 8
     assert with_checks.servers[0].picks > 8
+
+
+def test_live_traffic_tells_of_dead_servers_too() -> None:
+    requests = [(float(second), 0.1) for second in range(1, 40)]
+    down = (at(0.0, "a", down="refuse"),)
+    ejecting = run(*requests, servers=(A, B), events=down, retries=0, outlier=OutlierConfig(consecutive=2))
+    assert 2 <= ejecting.error_count <= 6
+    watching = PassiveRules("layer4", 3, "mark_down")
+    checks = HealthSpec(Duration(100))
+    marked = run(
+        *requests,
+        servers=(A, B),
+        events=(at(0.5, "a", down="refuse"),),
+        retries=0,
+        passive=watching,
+        health=checks,
+    )
+    assert marked.error_count == 3
 
 
 def test_nobody_is_there() -> None:

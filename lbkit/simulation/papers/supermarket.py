@@ -51,9 +51,11 @@ def _measure(load: float, choices: int, small: bool) -> float:
     memory = 1 / (1 - load**0.5) ** 2 if choices == 1 else 5 / (1 - load)
     servers = 300 if small else 1000
     warmup = (1 if small else 2) * memory + 10
-    duration = warmup + (200 if small else max(500.0, 3 * memory))
+    duration = warmup + (200 if small else max(1000.0, (8 if load <= 0.9 else 3) * memory))
     scenario = Scenario(
         (ServerSpec(count=servers),),
+        # Of its own for each row, or all would be off by the same chance.
+        seed=round(1000 * load) + choices,
         duration=Duration(duration),
         warmup=Duration(warmup),
         arrivals=Poisson(load * servers),
