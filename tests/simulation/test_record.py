@@ -37,6 +37,21 @@ def test_folding_in_pieces_is_the_same_as_at_once() -> None:
     assert pieces.percentiles([0.5, 0.99]) == whole.percentiles([0.5, 0.99])
 
 
+def test_wider_buckets() -> None:
+    rng = random.Random(1)
+    values = [rng.expovariate(10) for _ in range(1000)]
+    fine, wide = histogram(values), histogram(values)
+    wide.widen(17)
+    wide.widen(15)  # no way back
+    assert len(wide.buckets) < len(fine.buckets) / 2
+    assert wide.percentile(0.9) == pytest.approx(fine.percentile(0.9), rel=0.009)
+    both = histogram(values)
+    both.merge(wide)
+    wide.merge(fine)
+    assert both.buckets == wide.buckets
+    assert both.count == 2000
+
+
 def test_an_empty_one_knows_nothing() -> None:
     empty = histogram([])
     assert math.isnan(empty.mean)
