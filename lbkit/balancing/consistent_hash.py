@@ -15,7 +15,7 @@ Cost: a hash (0.3 µs) and a bisection. The ring is one array of 64-bit numbers,
 of the server in the other 18, because it is memory that a pick on a large ring waits for: a list of points
 and a dict of owners take fifteen times the memory and twice the time. A change cuts out and puts in the
 points it concerns, about 1 µs each, and copies the rest as it is; above a quarter of the ring it is built
-anew. With 10 000 servers of weight 1 (1.6 million points, 13 MB) it takes 1.2 s to build and 25 ms to change
+anew. With 10 000 servers of weight 1 (1.6 million points, 13 MB) it takes 1.2 s to build and 20 ms to change
 one server. So that large weights do not make it explode, points are halved for all as often as it takes to
 get below 320 a server and 65 536 in all, but nobody goes below one. At most 262 144 servers.
 

@@ -63,9 +63,10 @@ class PeakEwmaOptions:
 class _Latency:
     """One server: the estimate as of a moment, and when what waits for an answer started, in order."""
 
-    __slots__ = ("at", "estimate", "failures", "is_known", "waiting")
+    __slots__ = ("at", "estimate", "failures", "is_known", "server", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, server: Server) -> None:
+        self.server = server
         self.estimate = 0.0
         self.at = 0.0
         self.is_known = False
@@ -95,6 +96,8 @@ class PeakEwma(Balancer):
         super().__init__(options, rng)
         self._draw = WeightedDraw((), rng)
         self._latencies: dict[Server, _Latency] = {}
+        self._drawn: list[_Latency] = []
+        """Of the candidates, in order: a pick among many servers waits for memory more than it computes."""
         self._rate = -1.0 / options.decay
         self._typical = options.default_latency
         self._has_samples = False
@@ -102,21 +105,27 @@ class PeakEwma(Balancer):
     def update(self, candidates: Sequence[Server], now: float) -> None:
         known = self._latencies
         # Whoever left and still has requests is kept: they end here, and it may be back before.
-        self._latencies = {server: known.get(server) or _Latency() for server in candidates}
+        self._latencies = {server: known.get(server) or _Latency(server) for server in candidates}
         for server, latency in known.items():
             if latency.waiting:
                 self._latencies.setdefault(server, latency)
         self._draw = WeightedDraw(candidates, self.rng)
+        self._drawn = [self._latencies[server] for server in candidates]
 
     def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server | None:
-        pair = self._draw.pair(exclude)
-        if pair is None:
-            return None
-        one, other = pair
-        return one if self._cost(one, now) <= self._cost(other, now) else other
+        drawn = self._drawn
+        if exclude or len(drawn) < 2:
+            pair = self._draw.pair(exclude)
+            if pair is None:
+                return None
+            one, other = self._latencies[pair[0]], self._latencies[pair[1]]
+        else:
+            first, second = self._draw.two()
+            one, other = drawn[first], drawn[second]
+        return one.server if self._cost(one, now) <= self._cost(other, now) else other.server
 
-    def _cost(self, server: Server, now: float) -> float:
-        latency = self._latencies[server]
+    def _cost(self, latency: _Latency, now: float) -> float:
+        server = latency.server
         if latency.is_known:
             estimate = latency.estimate * exp((now - latency.at) * self._rate)
         else:
@@ -189,4 +198,5 @@ class PeakEwma(Balancer):
             self._has_samples = True
 
     def score(self, server: Server, now: float) -> float | None:
-        return self._cost(server, now) if server in self._latencies else None
+        latency = self._latencies.get(server)
+        return None if latency is None else self._cost(latency, now)

@@ -12,6 +12,7 @@ dearer to build.
 from __future__ import annotations
 
 import random
+from array import array
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from itertools import accumulate
@@ -37,7 +38,8 @@ class WeightedDraw:
     def __init__(self, servers: Sequence[Server], rng: random.Random) -> None:
         self.servers = list(servers)
         self.equal = len({server.effective_weight for server in servers}) <= 1
-        self._bounds = list(accumulate(server.effective_weight for server in servers))
+        # An array, not a list: a bisection of many waits for memory more than it computes.
+        self._bounds = array("d", accumulate(server.effective_weight for server in servers))
         self._total = self._bounds[-1] if servers else 0.0
         self._last = len(self.servers) - 1
         self._rng = rng
@@ -62,14 +64,23 @@ class WeightedDraw:
         if exclude or self._last < 1:
             one = self.draw(exclude)
             return None if one is None else (one, self.draw(exclude, one) or one)
-        first = self._index()
+        first, second = self.two()
+        return self.servers[first], self.servers[second]
+
+    def two(self) -> tuple[int, int]:
+        """The places in `servers` of two different ones; there must be two."""
+        draw = self._rng.random
+        if self.equal:
+            first = int(draw() * (self._last + 1))
+            second = int(draw() * self._last)
+            return first, second + (second >= first)
+        first = bisect_right(self._bounds, draw() * self._total, 0, self._last)
         # The second from what is left when the first is cut out: no draw has to be repeated.
         weight = self.servers[first].effective_weight
-        point = self._rng.random() * (self._total - weight)
+        point = draw() * (self._total - weight)
         if point >= self._bounds[first] - weight:
             point += weight
-        second = bisect_right(self._bounds, point, 0, self._last)
-        return self.servers[first], self.servers[second]
+        return first, bisect_right(self._bounds, point, 0, self._last)
 
     def _index(self) -> int:
         if self.equal:
