@@ -130,7 +130,7 @@ class Forwarder:
         tried: list[Server] = []
         failure: ServerError | None = None
         has_died = False
-        is_retry = False
+        budget = _Budget(self.pool)
         reuse = _may_reuse(exchange)
         pool, trail = self.pool, exchange.trail
         if trail is not None:
@@ -145,7 +145,7 @@ class Forwarder:
                         raise failure from None  # there were servers, and all failed
                     raise
                 try:
-                    return await self._attempt(server, exchange, reuse)
+                    return await self._attempt(server, exchange, reuse, budget)
                 except ConnectFailed as error:
                     failure = error
                     tried.append(server)
@@ -159,19 +159,14 @@ class Forwarder:
                     reuse = False
                 if exchange.disconnected:
                     raise ClientError("the client left", 0)
-                if is_retry:
-                    is_retry = False
-                    pool.end_retry()
-                if failure is not None:
-                    if len(tried) > pool.retries or not pool.start_retry():
-                        raise failure
-                    is_retry = True
+                budget.give_back()
+                if failure is not None and (len(tried) > pool.retries or not budget.take(failure)):
+                    raise failure
                 server.counters.retries += 1
                 if trail is not None:
                     trail.retries += 1
         finally:
-            if is_retry:
-                pool.end_retry()
+            budget.give_back()
 
     async def _acquire(self, exchange: Exchange, key: bytes | None, tried: list[Server]) -> Server:
         """A server for the next attempt, acquired; waits where all are at their limit.
@@ -233,13 +228,14 @@ class Forwarder:
         if waiter.server is not None:
             self.pool.release(waiter.server, self._clock(), 0.0, Outcome.CANCELLED)
 
-    async def _attempt(self, server: Server, exchange: Exchange, reuse: bool) -> None:
+    async def _attempt(self, server: Server, exchange: Exchange, reuse: bool, budget: _Budget) -> None:
         """Relay *exchange* over *server*, which is acquired; what goes wrong is counted there."""
         attempt = _Attempt(self.pool, server, self._clock, exchange.trail)
         connection: UpstreamConnection | None = None
         try:
             connection = await self._connection(server, reuse)
             attempt.connected()
+            budget.connected()
             self._active.add(connection)
             self._ticker.wake(self._tick)
             await self._relay(connection, exchange, attempt)
@@ -354,6 +350,36 @@ class Forwarder:
     def close(self) -> None:
         """Close every kept connection."""
         self._idle.close()
+
+
+class _Budget:
+    """A request's part of the pool's retry budget.
+
+    A try after a failed connect counts until it is connected: no server has seen the request before, so that
+    it makes no more work. One after an answer that never came counts until its end.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._is_taken = False
+        self._only_connects = False
+
+    def take(self, failure: ServerError) -> bool:
+        """Whether another try is allowed after *failure*."""
+        self._is_taken = self._pool.start_retry()
+        self._only_connects = isinstance(failure, ConnectFailed)
+        return self._is_taken
+
+    def connected(self) -> None:
+        """The try has its connection."""
+        if self._only_connects:
+            self.give_back()
+
+    def give_back(self) -> None:
+        """The try is over."""
+        if self._is_taken:
+            self._is_taken = False
+            self._pool.end_retry()
 
 
 class _Attempt:

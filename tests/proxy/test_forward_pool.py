@@ -286,3 +286,55 @@ async def test_retries_stop_when_the_budget_is_spent() -> None:
         assert (await ask(client))[0] == 502
         assert sum(server.counters.connect_errors for server in servers) == 1
         assert pool.retries_refused == 1
+
+
+@on_both_loops
+async def test_a_try_after_a_failed_connect_counts_only_until_it_is_connected() -> None:
+    gate = Gate()
+    async with (
+        upstream(gate, "up") as up,
+        proxy(refusing("down"), up.server) as lb,
+        lb.site.client() as one,
+        lb.site.client() as two,
+        lb.site.client() as three,
+    ):
+        listen_to(lb)  # picks the first server first
+        pool = lb.pool
+        settings = PoolSettings(retry_percent=0, retry_minimum=1)
+        pool.reconfigure(list(pool), balancer=None, rules=pool.rules, settings=settings, now=0)
+        for number, client in enumerate((one, two, three), 1):
+            client.send(GET)
+            await until(lambda number=number: gate.waiting == number)
+        for client in (one, two, three):
+            gate.let_one_through()
+            assert (await client.response())[0] == 200
+        assert pool.retries_refused == 0
+
+
+@on_both_loops
+async def test_a_request_sent_again_counts_to_its_end() -> None:
+    gate, seen = Gate(), 0
+
+    async def dies_first(client: Client) -> None:
+        nonlocal seen
+        await client.until(b"\r\n\r\n")
+        seen += 1
+
+    async with (
+        upstream(dies_first, "dies") as dies,
+        upstream(gate, "up") as up,
+        proxy(dies.server, up.server) as lb,
+        lb.site.client() as one,
+        lb.site.client() as two,
+    ):
+        listen_to(lb)
+        pool = lb.pool
+        settings = PoolSettings(retry_percent=0, retry_minimum=1)
+        pool.reconfigure(list(pool), balancer=None, rules=pool.rules, settings=settings, now=0)
+        one.send(GET)
+        await until(lambda: gate.waiting == 1)
+        assert (await ask(two))[0] == 502
+        assert pool.retries_refused == 1
+        gate.let_one_through()
+        assert (await one.response())[0] == 200
+        assert pool.start_retry(), "given back"
