@@ -286,7 +286,12 @@ class Engine:
         pool.acquire(server, now)
         machine = self.machine_of[server]
         retry = Request(pool, server, machine, request.began, now, request.work, request.key)
-        retry.tried, retry.is_retry = tried, True
+        retry.tried = tried
+        if why == "connect":
+            # Live it counts until it is connected, which takes no time here.
+            pool.end_retry()
+        else:
+            retry.is_retry = True
         self._send(retry, now)
 
     def _fail(self, began: float, now: float, why: str) -> None:
