@@ -119,11 +119,20 @@ def test_a_timeout_can_be_tried_again() -> None:
 
 
 def test_retries_keep_to_the_budget() -> None:
-    spec = PoolSpec(retry_percent=0, retry_minimum=2)
-    requests = [(1.0, 9.0)] * 5
-    events = (at(0, "a", down="refuse"),)
-    result = run(*requests, servers=(A, ServerSpec("b", concurrency=0)), events=events, pool=spec)
+    spec = PoolSpec(retry_on=("timeout",), retry_percent=0, retry_minimum=2)
+    requests = [(1.0, 4.0)] * 5
+    events = (at(0, "a", down="silent"),)
+    b = ServerSpec("b", concurrency=0)
+    result = run(*requests, servers=(A, b), events=events, pool=spec, timeout=Duration(5))
     assert result.retries == 2
+
+
+def test_a_retry_after_a_refused_connect_costs_no_budget() -> None:
+    spec = PoolSpec(retry_percent=0, retry_minimum=1)
+    events = (at(0, "a", down="refuse"),)
+    b = ServerSpec("b", concurrency=0)
+    result = run(*[(1.0, 9.0)] * 5, servers=(A, b), events=events, pool=spec)
+    assert (result.errors, result.retries) == ({}, 3)
 
 
 def test_flapping_goes_on_until_the_end() -> None:
