@@ -76,6 +76,7 @@ class Engine:
         self._arriving = True
         self._woken: list[Waiter] = []
         self._waiting: dict[Waiter, _Waiting] = {}
+        self._watched: set[Pool] = set()
         self._stuck: list[Request] = []
         """In servers that stand still."""
         self._retry_on = frozenset(scenario.pool.retry_on)
@@ -115,6 +116,7 @@ class Engine:
             if not requests % _STRIDE:
                 self.requests = requests
                 record.fold()
+                self._forget_answered()
                 if progress is not None:
                     progress(requests, now)
             if several:
@@ -126,6 +128,14 @@ class Engine:
         self.requests, self.lasted = requests, last
         self._arriving = False
         self._finish_up()
+
+    def _forget_answered(self) -> None:
+        """Take requests that were answered long before their deadline out of the queue of deadlines."""
+        deadlines = self._deadlines
+        if len(deadlines) > 2 * self.open + _STRIDE:
+            left = [entry for entry in deadlines if entry[1].is_open]
+            deadlines.clear()
+            deadlines.extend(left)
 
     def _begin(self) -> None:
         """Put everything in the heap that happens by itself."""
@@ -310,7 +320,21 @@ class Engine:
             self._fail(now, now, "queue full")
             return
         self._waiting[waiter] = (pool, now, work, key)
-        self.at(deadline, pool.advance)
+        if pool not in self._watched:
+            self._watched.add(pool)
+            self.at(deadline, self._watcher(pool))
+
+    def _watcher(self, pool: Pool) -> Callback:
+        """Lets *pool* wake those whose time in its queue is over, as long as somebody stands there."""
+
+        def watch(now: float) -> None:
+            pool.advance(now)
+            if pool.waiting:
+                self.at(pool.next_deadline(), watch)
+            else:
+                self._watched.discard(pool)
+
+        return watch
 
     def _serve_woken(self, now: float) -> None:
         while self._woken:

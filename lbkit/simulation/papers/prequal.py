@@ -12,7 +12,9 @@ moves load to where there is room.
 Here: replicas that share a processor among their queries, allocations of 4 cores, no spare capacity on one
 machine in five and more on the others, for twice the allocation in all; several balancers that do not see
 each other. A query is about 80 ms of work, normal with as wide a deviation, cut at 0, as in the paper.
-What must agree is the order and Prequal's zero errors, and not the absolute latencies.
+The weights, which the paper takes from each replica's throughput and use of its processor, are equal, as the
+replicas' allocations are. What must agree is the order and Prequal's zero errors, and not the absolute
+latencies.
 """
 
 from __future__ import annotations
