@@ -7,6 +7,9 @@ server.
 
 What happens on a server comes back through `started`, `responded` and `ended`, for the algorithms
 that learn from it. A pool looks once which of them an algorithm overrides and calls no other.
+
+What every algorithm promises beyond these signatures is written down as tests, in
+`lbkit.testing.BalancerContract`: inherit it for one of your own.
 """
 
 from __future__ import annotations

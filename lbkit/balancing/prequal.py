@@ -113,11 +113,16 @@ class _Seen:
     def latency(self, in_flight: int, since: float) -> float:
         """The median in the range nearest to *in_flight* that has any from *since* on; 0 where none has."""
         wanted = in_flight.bit_length()
-        for near in sorted(self._ranges, key=lambda kept: (abs(kept - wanted), kept)):
-            recent = [seconds for at, seconds in self._ranges[near] if at >= since]
-            if recent:
-                return median_low(recent)
-        return 0.0
+        if (known := self._median(wanted, since)) is not None:
+            return known
+        others = sorted(self._ranges, key=lambda kept: (abs(kept - wanted), kept))
+        return next((known for near in others if (known := self._median(near, since)) is not None), 0.0)
+
+    def _median(self, near: int, since: float) -> float | None:
+        samples = self._ranges.get(near)
+        if not samples or samples[-1][0] < since:
+            return None
+        return median_low([seconds for at, seconds in samples if at >= since])
 
 
 @ALGORITHMS.register("prequal", PrequalOptions)
