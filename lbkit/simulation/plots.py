@@ -60,27 +60,37 @@ def write_plots(results: Sequence[Result], where: Path, title: str = "") -> list
 
 def latency_figure(results: Sequence[Result], title: str = "") -> Figure:
     """The part of the requests that took longer or failed, over latency."""
-    figure = _figure(6.4, 4.4)
-    _draw_latency(figure.subplots(), results)
-    return _titled(figure, title)
+    figure = _figure(6.4, 4.6)
+    axes = figure.subplots()
+    _draw_latency(axes, results)
+    return _finished(figure, axes, title)
 
 
 def load_figure(results: Sequence[Result], title: str = "") -> Figure:
     """Over time: requests in the fullest server, the 99th percentile of latency, and failed requests."""
-    failing = any(result.error_count for result in results)
-    figure = _figure(6.4, 6.4 if failing else 4.8)
-    _draw_over_time(list(figure.subplots(3 if failing else 2, 1, sharex=True)), results)
-    return _titled(figure, title)
+    count = _panels(results)
+    figure = _figure(6.4, 1 + 2 * count)
+    panels = list(figure.subplots(count, 1, sharex=True))
+    _draw_over_time(panels, results)
+    return _finished(figure, panels[0], title)
 
 
 def overview_figure(results: Sequence[Result], title: str = "") -> Figure:
     """Both in one picture."""
-    failing = any(result.error_count for result in results)
-    figure = _figure(11, 4.8)
-    halves: Any = figure.subfigures(1, 2)
-    _draw_latency(halves[0].subplots(), results)
-    _draw_over_time(list(halves[1].subplots(3 if failing else 2, 1, sharex=True)), results)
-    return _titled(figure, title)
+    names = [f"panel {number}" for number in range(_panels(results))]
+    figure = _figure(11, 5)
+    axes = figure.subplot_mosaic([["latency", name] for name in names])
+    panels = [axes[name] for name in names]
+    for upper in panels[:-1]:
+        upper.sharex(panels[-1])
+        upper.tick_params(labelbottom=False)
+    _draw_latency(axes["latency"], results)
+    _draw_over_time(panels, results)
+    return _finished(figure, panels[0], title)
+
+
+def _panels(results: Sequence[Result]) -> int:
+    return 3 if any(result.error_count for result in results) else 2
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -91,9 +101,14 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _titled(figure: Figure, title: str) -> Figure:
+def _finished(figure: Figure, lines: Axes, title: str) -> Figure:
+    """With a title, and below everything a legend of the *lines*: inside it would hide some of them."""
     if title:
         figure.suptitle(title, fontsize=10)
+    handles, labels = lines.get_legend_handles_labels()
+    if handles:
+        columns = min(len(labels), max(3, round(figure.get_figwidth() / 1.7)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8)
     return figure
 
 
@@ -120,7 +135,6 @@ def _draw_latency(axes: Axes, results: Sequence[Result]) -> None:
     axes.set_xlabel(f"Latency ({unit})")
     axes.set_ylabel("Part of requests that took longer or failed")
     axes.grid(True, which="major", alpha=0.3)
-    _legend(axes)
 
 
 def _tail(result: Result) -> tuple[list[float], list[float]]:
@@ -137,9 +151,12 @@ def _tail(result: Result) -> tuple[list[float], list[float]]:
 def _draw_over_time(panels: list[Axes], results: Sequence[Result]) -> None:
     scale, unit = unit_of(results)
     for result, look in zip(results, _looks(), strict=False):
-        windows = result.windows
-        panels[0].plot([window.end for window in windows], [max(window.loads) for window in windows], **look)
-        panels[0].get_lines()[-1].set_label(_name(result))
+        windows, name = result.windows, _name(result)
+        # Until the last arrivals: then the servers run empty.
+        busy = windows[: next((i for i in range(len(windows), 0, -1) if windows[i - 1].arrivals), 0)]
+        panels[0].plot(
+            [window.end for window in busy], [max(window.loads) for window in busy], label=name, **look
+        )
         merged = _merged(windows)
         ends = [window.end for window in merged]
         panels[1].plot(ends, [window.latency.percentile(0.99) * scale for window in merged], **look)
@@ -156,7 +173,6 @@ def _draw_over_time(panels: list[Axes], results: Sequence[Result]) -> None:
         axes.margins(x=0.01)
     panels[0].set_ylim(bottom=0)
     panels[-1].set_xlabel("Time (s)")
-    _legend(panels[0])
 
 
 def _merged(windows: Sequence[Window]) -> list[Window]:
@@ -183,8 +199,3 @@ def _plain_labels(axes: Axes) -> None:
 
 def _name(result: Result) -> str:
     return result.algorithm.replace("_", " ")
-
-
-def _legend(axes: Axes) -> None:
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, framealpha=0.8)
