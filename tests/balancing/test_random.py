@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections import Counter
+from itertools import accumulate
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lbkit.balancing.random import Random, WeightedDraw
 from lbkit.registry import NoOptions
+from lbkit.server import Server
 from tests.support.servers import make_servers
 
 
@@ -70,3 +75,39 @@ def test_a_pair_of_those_that_are_left() -> None:
     assert draw.pair(servers) is None
     assert WeightedDraw(servers[:1], random.Random(7)).pair() == (servers[0], servers[0])
     assert WeightedDraw((), random.Random(7)).pair() is None
+
+
+class Chosen(random.Random):
+    """Draws what it was told to."""
+
+    def __init__(self, *draws: float) -> None:
+        super().__init__()
+        self._draws = list(draws)
+
+    def random(self) -> float:
+        return self._draws.pop(0)
+
+
+@given(
+    sixteenths=st.lists(st.one_of(st.integers(1, 16), st.just(4096)), min_size=2, max_size=40),
+    one=st.floats(0, 1, exclude_max=True),
+    two=st.floats(0, 1, exclude_max=True),
+)
+def test_the_guide_finds_what_a_search_of_everything_does(
+    sixteenths: list[int], one: float, two: float
+) -> None:
+    servers = [Server(f"s{i}", f"127.0.0.1:{i + 1}") for i in range(len(sixteenths))]
+    for server, weight in zip(servers, sixteenths, strict=True):
+        server.effective_weight = weight / 16
+    bounds = [sum(sixteenths[: i + 1]) / 16 for i in range(len(sixteenths))]
+    draw = WeightedDraw(servers, Chosen(one, one, two))
+    if draw.equal:
+        return
+    first = bisect_right(bounds, one * bounds[-1])
+    assert draw.draw() is servers[first]
+    found, other = draw.two()
+    assert found == first
+    assert other != first
+    left = [i for i in range(len(servers)) if i != first]
+    rest = list(accumulate(sixteenths[i] / 16 for i in left))
+    assert other == left[bisect_right(rest, two * rest[-1])]
