@@ -29,6 +29,7 @@ from lbkit.checks import CHECKS
 from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
+from lbkit.commands.bench import bench_command
 from lbkit.commands.plan import plan_command
 from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, load, loads
@@ -504,6 +505,7 @@ async def _run_databases(cluster: DatabaseCluster) -> None:
 
 cli.add_command(simulate_command)
 cli.add_command(plan_command)
+cli.add_command(bench_command)
 
 
 # --------------------------------------------------------------------------------------------- list

@@ -19,9 +19,10 @@ LEVELS = {
     **dict.fromkeys(("asgi", "static"), 3),
     **dict.fromkeys(("checks", "proxy", "mysql", "admin", "simulation", "cluster"), 4),
     **dict.fromkeys(("runtime", "testing"), 5),
-    "commands": 6,
-    "cli": 7,
-    "__main__": 8,
+    "bench": 6,
+    "commands": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 
 PURE = (

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -357,7 +358,7 @@ class Runtime:
         settings = replace(
             ForwardSettings(),
             connect=timeouts.connect,
-            server=timeouts.server_in("http"),
+            server=timeouts.server_in("http") or math.inf,
             queue=timeouts.queue,
             key=wanted.key,
             sticky_cookie=wanted.sticky_cookie,
@@ -437,7 +438,7 @@ def _http_settings(config: ListenerConfig | AdminConfig) -> HttpSettings:
     timeouts = config.timeouts
     return replace(
         HttpSettings(),
-        request_head=timeouts.request_head,
-        keep_alive=timeouts.keep_alive,
-        client=timeouts.client_in("http"),
+        request_head=timeouts.request_head or math.inf,
+        keep_alive=timeouts.keep_alive or math.inf,
+        client=timeouts.client_in("http") or math.inf,
     )

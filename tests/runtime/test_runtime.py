@@ -310,3 +310,17 @@ async def test_a_reload_while_it_stops_changes_nothing() -> None:
         assert [item.name for item in runtime.pool("p")] == ["a"]
         with pytest.raises(ConnectionRefusedError):
             await exchange(address, b"")
+
+
+@on_both_loops
+async def test_a_timeout_of_zero_is_no_limit_in_http_mode_too() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(0.3)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        await writer.drain()
+
+    zero = "\n".join(f'{key} = "0"' for key in ("client", "server", "request_head", "keep_alive", "queue"))
+    more = f'mode = "http"\n[listeners.main.timeouts]\n{zero}'
+    async with Backend(slow) as one, running(tcp(server("a", one), more=more)) as runtime:
+        assert await get(runtime.addresses["main"]) == (b"HTTP/1.1 200 OK", b"ok")

@@ -1,0 +1,1 @@
+"""Live benchmarks: a scenario of the simulator on real sockets, through a real balancer."""

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import run_lbkit
+
+
+def test_the_example_is_a_scenario(tmp_path: Path) -> None:
+    example = run_lbkit("bench", "algorithms", "--example").stdout
+    file = tmp_path / "s.toml"
+    file.write_text(example)
+    result = run_lbkit("simulate", str(file), "--duration", "2s", "--json", "-")
+    assert result.returncode == 0, result.stderr
+    assert len(json.loads(result.stdout)["results"]) == 6
+
+
+def test_live_beside_simulated() -> None:
+    result = run_lbkit(
+        "bench", "algorithms", "--duration", "2s", "--algorithm", "two_choices", "--json", "-", timeout=90
+    )
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads(result.stdout)["algorithms"]
+    assert row["live"]["requests"] == row["simulated"]["requests"] > 100
+    assert row["live"]["errors"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (
+            ("--algorithm", "two_choses"),
+            '--algorithm: unknown algorithm "two_choses" (did you mean "two_choices"?)',
+        ),
+        (("--duration", "soon"), 'duration: "soon" is not a duration'),
+        (("none.toml",), "none.toml: cannot be read: no such file or directory"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], problem: str) -> None:
+    result = run_lbkit("bench", "algorithms", *arguments)
+    assert result.returncode == 2
+    assert problem in result.stderr
