@@ -7,9 +7,9 @@ imported from where it lives: `lbkit.runtime` (a whole configuration), `lbkit.as
 
 from __future__ import annotations
 
-from lbkit.errors import LbkitError, NoServerAvailable
-from lbkit.pool import HealthRules, Pool, make_balancer
-from lbkit.server import Address, Server
+from lbkit.errors import LbkitError, NoServerAvailable, PoolFull
+from lbkit.pool import HealthRules, Pool, PoolSettings, make_balancer
+from lbkit.server import Address, Outcome, Server
 
 __version__ = "0.1.0"
 
@@ -18,7 +18,10 @@ __all__ = [
     "HealthRules",
     "LbkitError",
     "NoServerAvailable",
+    "Outcome",
     "Pool",
+    "PoolFull",
+    "PoolSettings",
     "Server",
     "__version__",
     "make_balancer",

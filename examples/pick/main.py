@@ -13,7 +13,9 @@ pool = Pool("api", servers, make_balancer("round_robin", random.Random(7)), rule
 
 for server in pool:
     pool.observe(server.name, passed=True, reason="seen alive", now=0.0)
-print("picks:", " ".join(pool.pick(now=1.0).name for _ in range(8)))  # a, a, b, a … and never the backup
+print(
+    "picks:", " ".join(pool.pick(now=1.0).name for _ in range(8))
+)  # three of four are a, none is the backup
 
 for moment in range(3):  # three failures in a row, `fall`, take a server out
     pool.observe("a", passed=False, reason="connection refused", now=2.0 + moment)
