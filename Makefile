@@ -4,13 +4,14 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench clean
+.PHONY: help up test lint bench bench-tcp bench-picks bench-simulation bench-papers clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
 	@echo "make test   lint, types and every test, on real MySQL and MariaDB servers"
 	@echo "make lint   only lint and types"
-	@echo "make bench  the benchmarks, beside HAProxy where it can be had"
+	@echo "make bench  every benchmark, 20 minutes: bench-tcp (beside HAProxy), bench-picks (beside uhashring),"
+	@echo "            bench-simulation, bench-papers (published experiments at full size); each alone takes ARGS"
 	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
 
 up:
@@ -26,9 +27,17 @@ lint:
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy
 
+# All of them run, also after one that missed its marks.
 bench:
 	@sh setup.sh bench
-	@$(BIN)/python -m benchmarks.tcp $(ARGS)
+	@missed=; for name in tcp picks simulation papers; do \
+		$(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \
+	done; \
+	if [ -n "$$missed" ]; then echo "missed:$$missed" >&2; exit 1; fi
+
+bench-tcp bench-picks bench-simulation bench-papers:
+	@sh setup.sh bench
+	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -36,16 +36,23 @@ def test_toml_is_valid(text: str) -> None:
 @pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
 def test_commands_exist(line: str) -> None:
     program, command, *_ = shlex.split(line, comments=True)
-    if program == "make":
-        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    if program == "curl":
+        assert "127.0.0.1:8404/pools/app" in line
+    elif program == "make":
+        assert re.search(
+            rf"^([a-z-]+ )*{command}[ a-z-]*:", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE
+        )
     else:
         assert program == "lbkit"
         assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0
+        options = set(re.findall(r" (--[a-z]+)", line.partition("#")[0]))
+        help_text = CliRunner().invoke(cli, [command, "--help"]).output
+        assert all(option in help_text for option in options), line
 
 
 def test_files_and_pictures_exist() -> None:
     named = re.findall(r'\]\((docs/[^)]+)\)|src="(docs/[^"]+)"', README)
-    assert len(named) == 2
+    assert len(named) == 4
     for path in (one or other for one, other in named):
         assert (ROOT / path).is_file()
 
