@@ -410,7 +410,9 @@ def up(
     Ctrl-C stops all of it. A part that dies is started again.
     """
     if algorithm not in ALGORITHMS:
-        raise ConfigError(f'--algorithm: unknown algorithm "{algorithm}"{nearest(algorithm, ALGORITHMS)}')
+        raise ConfigError(
+            f'--algorithm: unknown algorithm "{algorithm}"{nearest(algorithm, ALGORITHMS, listed=True)}'
+        )
     settings = StackSettings(
         (directory or _default_directory("stack")).absolute(),
         listen=listen,

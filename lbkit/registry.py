@@ -37,13 +37,15 @@ class Entry(Generic[T]):
         return (self.factory.__doc__ or "").strip().splitlines()[0]
 
 
-def nearest(word: str, known: Mapping[str, object] | list[str]) -> str:
-    """`` (did you mean "x"?)`` for the closest of *known*, or the list of them where none is close."""
+def nearest(word: str, known: Mapping[str, object] | list[str], *, listed: bool = False) -> str:
+    """`` (did you mean "x"?)`` for the closest of *known*; the list of them where none is close, or with
+    *listed* in any case."""
     names = sorted(known)
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    everything = f"known: {', '.join(names)}" if names else ""
     if close:
-        return f' (did you mean "{close[0]}"?)'
-    return f" (known: {', '.join(names)})" if names else ""
+        return f' (did you mean "{close[0]}"?{f" {everything}" if listed else ""})'
+    return f" ({everything})" if everything else ""
 
 
 class Registry(Mapping[str, Entry[T]]):

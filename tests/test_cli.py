@@ -79,11 +79,13 @@ def test_a_missing_file() -> None:
         (["--listen", "a:1", "--server", "b"], '--server: "b" is not an address: expected "host:port"'),
         (
             ["--listen", "a:1", "--server", "b:1", "--algorithm", "rond_robin"],
-            '--algorithm: unknown algorithm "rond_robin" (did you mean "round_robin"?)',
+            '--algorithm: unknown algorithm "rond_robin" (did you mean "round_robin"? known: '
+            + ", ".join(ALGORITHMS)
+            + ")",
         ),
         (
             ["--listen", "a:1", "--server", "b:1", "--check", "htp"],
-            '--check: unknown check "htp" (did you mean "http"?)',
+            '--check: unknown check "htp" (did you mean "http"? known: ' + ", ".join(CHECKS) + ")",
         ),
         (["--listen", "a:1"], "both --listen and --server are needed"),
         ([], "give either FILE, or --listen and --server (see lbkit run --help)"),
@@ -133,7 +135,8 @@ def test_an_unknown_algorithm_of_the_stack() -> None:
 
 
 def test_the_nearest_algorithm_of_the_stack_is_named() -> None:
-    line = 'lbkit: --algorithm: unknown algorithm "rond_robin" (did you mean "round_robin"?)'
+    known = ", ".join(ALGORITHMS)
+    line = f'lbkit: --algorithm: unknown algorithm "rond_robin" (did you mean "round_robin"? known: {known})'
     check_error(2, [line], "up", "--algorithm", "rond_robin")
 
 

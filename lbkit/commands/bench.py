@@ -61,7 +61,8 @@ def algorithms_command(
         return
     for name in algorithms:
         if name not in ALGORITHMS:
-            raise ConfigError(f'--algorithm: unknown algorithm "{name}"{nearest(name, ALGORITHMS)}')
+            known = nearest(name, ALGORITHMS, listed=True)
+            raise ConfigError(f'--algorithm: unknown algorithm "{name}"{known}')
     changes: dict[str, Any] = {"algorithms": list(dict.fromkeys(algorithms))} if algorithms else {}
     if duration is not None:
         changes |= {"duration": duration, "requests": None}

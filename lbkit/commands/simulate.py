@@ -97,7 +97,8 @@ def _changes(
     changes: dict[str, Any] = {}
     for name in algorithms:
         if name not in ALGORITHMS:
-            raise ConfigError(f'--algorithm: unknown algorithm "{name}"{nearest(name, ALGORITHMS)}')
+            known = nearest(name, ALGORITHMS, listed=True)
+            raise ConfigError(f'--algorithm: unknown algorithm "{name}"{known}')
     if algorithms:
         changes["algorithms"] = list(dict.fromkeys(algorithms))
     if seed is not None:

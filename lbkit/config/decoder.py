@@ -64,11 +64,18 @@ def key_path(parent: str, key: str | int) -> str:
 
 
 def decode(
-    kind: Any, value: Any, path: str, problems: Problems, *, extra: Mapping[str, Any] | None = None
+    kind: Any,
+    value: Any,
+    path: str,
+    problems: Problems,
+    *,
+    extra: Mapping[str, Any] | None = None,
+    listed: bool = False,
 ) -> Any:
     """*value* as *kind*, or `INVALID` after the problems were added.
 
-    *extra* are further keys that a table may have and that are decoded by the caller.
+    *extra* are further keys that a table may have and that are decoded by the caller. With *listed* an
+    unknown key is told all the known ones, not only the nearest.
     """
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
@@ -80,7 +87,7 @@ def decode(
     if kind in _PARSERS:
         return _decode_text(kind, value, path, problems)
     if dataclasses.is_dataclass(kind):
-        return _decode_table(typing.cast(type, kind), value, path, problems, extra or {})
+        return _decode_table(typing.cast(type, kind), value, path, problems, extra or {}, listed)
     return _decode_scalar(kind, value, path, problems)
 
 
@@ -122,7 +129,9 @@ def _decode_text(kind: Any, value: Any, path: str, problems: Problems) -> Any:
         return INVALID
 
 
-def _decode_table(kind: type, value: Any, path: str, problems: Problems, extra: Mapping[str, Any]) -> Any:
+def _decode_table(
+    kind: type, value: Any, path: str, problems: Problems, extra: Mapping[str, Any], listed: bool
+) -> Any:
     if not isinstance(value, dict):
         problems.add(path, f"expected a table, got {_kind_of(value)}")
         return INVALID
@@ -132,7 +141,8 @@ def _decode_table(kind: type, value: Any, path: str, problems: Problems, extra: 
     }
     for key in value:
         if key not in fields and key not in extra:
-            problems.add(key_path(path, key), f"unknown key{nearest(key, {**fields, **extra})}")
+            known = nearest(key, {**fields, **extra}, listed=listed)
+            problems.add(key_path(path, key), f"unknown key{known}")
     decoded: dict[str, Any] = {}
     for key, field in fields.items():
         if key in value:

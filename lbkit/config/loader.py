@@ -113,9 +113,11 @@ def _decode_options(
     if not isinstance(name, str):
         return None
     if name not in parts:
-        problems.add(key_path(path, kind), f'unknown {kind} "{name}"{nearest(name, list(parts))}')
+        problems.add(
+            key_path(path, kind), f'unknown {kind} "{name}"{nearest(name, list(parts), listed=True)}'
+        )
         return None
-    return decode(parts[name], options, key_path(path, key) if key else path, problems)
+    return decode(parts[name], options, key_path(path, key) if key else path, problems, listed=True)
 
 
 def _check_pool_exists(name: object, pools: Mapping[str, Any], path: str, problems: Problems) -> None:
@@ -168,7 +170,7 @@ def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
         path = key_path("listeners", name)
         _check_listener(config, listener, path, problems)
         if listener.relay not in ("auto", *catalog.relays):
-            known = nearest(listener.relay, ["auto", *catalog.relays])
+            known = nearest(listener.relay, ["auto", *catalog.relays], listed=True)
             problems.add(f"{path}.relay", f'unknown relay "{listener.relay}"{known}')
     for name, pool in config.pools.items():
         _check_pool(pool, key_path("pools", name), problems)

@@ -52,7 +52,8 @@ def make_balancer(algorithm: str, rng: random.Random, options: Any = None) -> Ba
     """
     entry = ALGORITHMS.get(algorithm)
     if entry is None:
-        raise ValueError(f'unknown algorithm "{algorithm}"{nearest(algorithm, ALGORITHMS)}')
+        known = nearest(algorithm, ALGORITHMS, listed=True)
+        raise ValueError(f'unknown algorithm "{algorithm}"{known}')
     return entry.factory(entry.options() if options is None else options, rng)
 
 

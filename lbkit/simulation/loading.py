@@ -116,7 +116,7 @@ class _Reader:
             )
             return None
         rest = {name: value for name, value in table.items() if name != "kind"}
-        made = decode(kinds[kind], rest, key, self.problems)
+        made = decode(kinds[kind], rest, key, self.problems, listed=True)
         return None if made is INVALID or self.problems.has(key) else made
 
     def _service(self, own: Mapping[str, Any]) -> Any:
@@ -168,9 +168,9 @@ class _Reader:
         for name, table in tables.items():
             path = key_path("options", name)
             if name not in ALGORITHMS:
-                self.problems.add(path, f'unknown algorithm "{name}"{nearest(name, ALGORITHMS)}')
+                self.problems.add(path, f'unknown algorithm "{name}"{nearest(name, ALGORITHMS, listed=True)}')
                 continue
-            options = decode(ALGORITHMS[name].options, table, path, self.problems)
+            options = decode(ALGORITHMS[name].options, table, path, self.problems, listed=True)
             if options is not INVALID:
                 made[name] = options
         return made
@@ -180,7 +180,7 @@ class _Reader:
         for place, name in enumerate(scenario.algorithms):
             path = key_path("algorithms", place)
             if name not in ALGORITHMS:
-                self.problems.add(path, f'unknown algorithm "{name}"{nearest(name, ALGORITHMS)}')
+                self.problems.add(path, f'unknown algorithm "{name}"{nearest(name, ALGORITHMS, listed=True)}')
             elif name in scenario.algorithms[:place]:
                 self.problems.add(path, f'"{name}" is named twice')
         if not scenario.algorithms:

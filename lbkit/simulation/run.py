@@ -72,7 +72,7 @@ def simulate_one(
     if as_recorded:
         _check_recorded(scenario)
     elif make_pool is None and algorithm not in ALGORITHMS:
-        raise ValueError(f'unknown algorithm "{algorithm}"{nearest(algorithm, ALGORITHMS)}')
+        raise ValueError(f'unknown algorithm "{algorithm}"{nearest(algorithm, ALGORITHMS, listed=True)}')
     machines = _machines(scenario)
     make = make_pool or _pool_maker(scenario, "round_robin" if as_recorded else algorithm)
     pools, machine_of = [], {}

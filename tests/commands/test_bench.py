@@ -32,7 +32,7 @@ def test_live_beside_simulated() -> None:
     [
         (
             ("--algorithm", "two_choses"),
-            '--algorithm: unknown algorithm "two_choses" (did you mean "two_choices"?)',
+            '--algorithm: unknown algorithm "two_choses" (did you mean "two_choices"?',
         ),
         (("--duration", "soon"), 'duration: "soon" is not a duration'),
         (("none.toml",), "none.toml: cannot be read: no such file or directory"),

@@ -79,7 +79,7 @@ def test_json_and_pictures_go_to_files(scenario: str, tmp_path: Path) -> None:
         (("none.toml",), "none.toml: cannot be read: no such file"),
         (
             ("x.toml", "--algorithm", "randm"),
-            '--algorithm: unknown algorithm "randm" (did you mean "random"?)',
+            '--algorithm: unknown algorithm "randm" (did you mean "random"?',
         ),
         (("x.toml", "--duration", "5"), '--duration: "5" is not a duration'),
         (("--paper", "maglv"), '--paper: unknown paper "maglv" (did you mean "maglev"?)'),

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lbkit.balancing import ALGORITHMS
+from lbkit.checks import CHECKS
 from lbkit.config import Config, load, loads
 from lbkit.errors import ConfigError
 from lbkit.runtime import catalog
@@ -90,10 +92,10 @@ def changed(old: str, new: str) -> str:
         (changed('path = "/static/"', 'path = "static"'), 'listeners.web.routes[1].path: "static" must start with "/"'),
         (
             changed('"active_passive"', '"activ_passive"'),
-            'pools.web.algorithm: unknown algorithm "activ_passive" (did you mean "active_passive"?)',
+            'pools.web.algorithm: unknown algorithm "activ_passive" (did you mean "active_passive"? known: ' + ", ".join(ALGORITHMS) + ")",
         ),
-        (changed("failback = false", "fallback = 1"), 'pools.web.options.fallback: unknown key (did you mean "failback"?)'),
-        (changed('check = "http"', 'check = "htp"'), 'pools.web.health.check: unknown check "htp" (did you mean "http"?)'),
+        (changed("failback = false", "fallback = 1"), 'pools.web.options.fallback: unknown key (did you mean "failback"? known: failback)'),
+        (changed('check = "http"', 'check = "htp"'), 'pools.web.health.check: unknown check "htp" (did you mean "http"? known: ' + ", ".join(CHECKS) + ")"),
         (
             changed('path = "/health"', 'pth = "/health"'),
             'pools.web.health.pth: unknown key (did you mean "path"?)',
@@ -121,7 +123,7 @@ def changed(old: str, new: str) -> str:
         (changed('mode = "http"', 'mode = "tcp"'), 'listeners.web.routes: routes need mode = "http"'),
         (
             changed('mode = "http"', 'mode = "http"\nrelay = "strem"'),
-            'listeners.web.relay: unknown relay "strem" (did you mean "stream"?)',
+            'listeners.web.relay: unknown relay "strem" (did you mean "stream"? known: auto, stream)',
         ),
         (changed('mode = "http"', 'mode = "http"\nmax_connections = 0'), "listeners.web.max_connections: 0 is not from 1 to 1000000"),
         (

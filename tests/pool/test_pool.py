@@ -85,7 +85,8 @@ def test_names_are_unique() -> None:
 
 def test_unknown_algorithm() -> None:
     with pytest.raises(
-        ValueError, match='unknown algorithm "rond_robin" \\(did you mean "round_robin"\\?\\)'
+        ValueError,
+        match='unknown algorithm "rond_robin" \\(did you mean "round_robin"\\? known: active_passive, ',
     ):
         make_balancer("rond_robin", random.Random(7))
 

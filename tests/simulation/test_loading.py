@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lbkit.balancing import ALGORITHMS
 from lbkit.errors import ConfigError
 from lbkit.simulation.arrivals import Poisson
 from lbkit.simulation.loading import load_scenario, loads_scenario
@@ -78,7 +79,9 @@ def test_every_problem_is_told_with_its_key_path() -> None:
         'servers[1].cuont: unknown key (did you mean "count"?)',
         'service.mean: "10" is not a duration: write a number and ms, s, m, h or d, such as "2s"',
         'arrivals.kind: unknown kind "possion" (known: bursts, constant, poisson, steps, trace)',
-        'algorithms[1]: unknown algorithm "round_robbin" (did you mean "round_robin"?)',
+        'algorithms[1]: unknown algorithm "round_robbin" (did you mean "round_robin"? known: '
+        + ", ".join(ALGORITHMS)
+        + ")",
         'algorithms[3]: "random" is named twice',
     )
 
@@ -86,10 +89,15 @@ def test_every_problem_is_told_with_its_key_path() -> None:
 @pytest.mark.parametrize(
     ("more", "problem"),
     [
-        ("[options.maglov]", 'options.maglov: unknown algorithm "maglov" (did you mean "maglev"?)'),
+        (
+            "[options.maglov]",
+            'options.maglov: unknown algorithm "maglov" (did you mean "maglev"? known: '
+            + ", ".join(ALGORITHMS)
+            + ")",
+        ),
         (
             "[options.two_choices]\nchoises = 3",
-            'options.two_choices.choises: unknown key (did you mean "choices"?)',
+            'options.two_choices.choises: unknown key (did you mean "choices"? known: choices)',
         ),
         ("[options.two_choices]\nchoices = 0", "options.two_choices.choices: 0 is not from 2 to 16"),
         (
