@@ -39,6 +39,7 @@ from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
 from lbkit.runtime import Runtime, catalog
 from lbkit.server import Address
+from lbkit.units import Duration
 
 __all__ = ["main"]
 
@@ -513,6 +514,15 @@ cli.add_command(bench_command)
 # --------------------------------------------------------------------------------------------- list
 
 
+def _as_toml(value: Any) -> str:
+    """A default as one would write it in a file."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower() if value is not None else "(none)"
+    if isinstance(value, (str, Duration)):
+        return quoted(str(value))
+    return "[]" if value == () else str(value)
+
+
 @cli.command("list")
 def list_parts() -> None:
     """List algorithms, health checks and relays with their options."""
@@ -528,5 +538,5 @@ def list_parts() -> None:
         for entry in registry.values():
             table.add_row(entry.name, entry.summary)
             for option in dataclasses.fields(entry.options):
-                table.add_row("", f"[dim]{option.name} = {option.default!r}[/dim]")
+                table.add_row("", f"[dim]{option.name} = {_as_toml(option.default)}[/dim]")
         output.print(table)

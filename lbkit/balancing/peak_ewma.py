@@ -33,6 +33,7 @@ from math import exp
 from lbkit.balancing.base import ALGORITHMS, Balancer
 from lbkit.balancing.random import WeightedDraw
 from lbkit.server import Outcome, Server
+from lbkit.units import Duration
 
 __all__ = ["PeakEwma", "PeakEwmaOptions"]
 
@@ -43,21 +44,21 @@ _TYPICAL_SHARE = 0.05  # of one sample in what is typical: about the last twenty
 
 @dataclass(frozen=True, slots=True)
 class PeakEwmaOptions:
-    """`decay`: seconds in which an estimate falls to 37 % (Finagle's and Linkerd's 10).
+    """`decay`: the time in which an estimate falls to 37 % (Finagle's and Linkerd's 10).
 
     `penalty`: the latency in seconds that one failure counts as, at least. `default_latency`: what is taken
     for typical, in seconds, before the first sample of all.
     """
 
-    decay: float = 10.0
-    penalty: float = 1.0
-    default_latency: float = 1.0
+    decay: Duration = Duration(10)
+    penalty: Duration = Duration(1)
+    default_latency: Duration = Duration(1)
 
     def __post_init__(self) -> None:
         for name in ("decay", "penalty", "default_latency"):
             seconds = getattr(self, name)
             if not 0 < seconds < float("inf"):
-                raise ValueError(f"{name}: {seconds} is no number of seconds above 0")
+                raise ValueError(f"{name}: {seconds:g}s is not above 0")
 
 
 class _Latency:
@@ -99,7 +100,7 @@ class PeakEwma(Balancer):
         self._drawn: list[_Latency] = []
         """Of the candidates, in order: a pick among many servers waits for memory more than it computes."""
         self._rate = -1.0 / options.decay
-        self._typical = options.default_latency
+        self._typical = float(options.default_latency)
         self._has_samples = False
 
     def update(self, candidates: Sequence[Server], now: float) -> None:

@@ -39,6 +39,7 @@ from statistics import median_low
 from lbkit.balancing.base import ALGORITHMS, Balancer
 from lbkit.balancing.random import WeightedDraw
 from lbkit.server import Outcome, Server
+from lbkit.units import Duration
 
 __all__ = ["Prequal", "PrequalOptions"]
 
@@ -59,10 +60,10 @@ class PrequalOptions:
     pool_size: int = 16
     probe_rate: float = 3.0
     remove_rate: float = 1.0
-    max_age: float = 1.0
+    max_age: Duration = Duration(1)
     quantile: float = 0.84
-    memory: float = 10.0
-    penalty: float = 1.0
+    memory: Duration = Duration(10)
+    penalty: Duration = Duration(1)
 
     def __post_init__(self) -> None:
         if not 2 <= self.pool_size <= 256:
@@ -76,7 +77,7 @@ class PrequalOptions:
         for name in ("max_age", "memory", "penalty"):
             seconds = getattr(self, name)
             if not 0 < seconds < inf:
-                raise ValueError(f"{name}: {seconds} is no number of seconds above 0")
+                raise ValueError(f"{name}: {seconds:g}s is not above 0")
 
 
 class _Answer:

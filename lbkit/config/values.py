@@ -7,16 +7,9 @@ import re
 from dataclasses import dataclass
 
 from lbkit.errors import ConfigError
+from lbkit.units import Duration, Size
 
 __all__ = ["TOKEN", "Duration", "KeySource", "Size", "parse_duration", "parse_key", "parse_size", "quoted"]
-
-
-class Duration(float):
-    """Seconds."""
-
-
-class Size(int):
-    """Bytes."""
 
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
