@@ -103,7 +103,7 @@ function drawListeners(listeners) {
   const body = table.createTBody();
   for (const [name, facts] of Object.entries(listeners)) {
     const row = body.insertRow();
-    for (const value of [name, facts.address, facts.mode, facts.pool ?? "by route"]) row.append(make("td", value));
+    for (const value of [name, facts.address, facts.mode, facts.pool ?? "–"]) row.append(make("td", value));
     for (const value of [facts.open_sessions, facts.sessions]) row.append(make("td", value, "number"));
   }
   document.getElementById("listeners").replaceChildren(make("h2", "listeners"), table);
