@@ -59,6 +59,12 @@ class OutlierDetector:
         self.rules = rules
         self._records: dict[Server, _Record] = {}
         self._sweep_at = now + rules.interval
+        self._ejections = 0
+
+    def take_ejections(self) -> int:
+        """How many there were since the last call."""
+        ejections, self._ejections = self._ejections, 0
+        return ejections
 
     def keep(self, servers: Collection[Server]) -> None:
         """Forget everybody else."""
@@ -97,6 +103,7 @@ class OutlierDetector:
         if ejected + 1 > max(1, math.floor(len(self._records) * self.rules.max_ejected_percent / 100)):
             return False
         record.ejections += 1
+        self._ejections += 1
         record.until = now + min(self.rules.base_ejection * record.ejections, self.rules.max_ejection)
         return True
 

@@ -43,6 +43,7 @@ class Member:
 
     __slots__ = (
         "admin",
+        "agent_limit",
         "agent_percent",
         "agent_reason",
         "agent_state",
@@ -64,10 +65,7 @@ class Member:
         self.admin = AdminState.READY
         self.configured_weight = server.weight
         self.configured_limit = server.max_connections
-        self.agent_percent = 100
-        self.agent_state = AdminState.READY
-        self.agent_up = True
-        self.agent_reason = ""
+        self.forget_advice()
         self.errors = ErrorCounter()
         self.ready_since = -math.inf
         self.changed_at = 0.0
@@ -85,12 +83,20 @@ class Member:
         mine.backup = server.backup
         mine.slow_start = server.slow_start
 
+    def forget_advice(self) -> None:
+        """As if its agent had never said anything."""
+        self.agent_percent = 100
+        self.agent_limit: int | None = None
+        self.agent_state = AdminState.READY
+        self.agent_up = True
+        self.agent_reason = ""
+
     def take(self, advice: Advice) -> None:
         """What the server's agent says now."""
         if advice.percent is not None:
             self.agent_percent = advice.percent
         if advice.limit is not None:
-            self.server.max_connections = advice.limit
+            self.agent_limit = advice.limit
         if advice.state is not None:
             self.agent_state = AdminState(advice.state)
         if advice.up is not None:
@@ -106,6 +112,10 @@ class Member:
         if self.standing is Standing.UP and before is not Standing.UP:
             self.ready_since = now
         self._settle(now)
+
+    def explain(self) -> None:
+        """Bring `why` up to date, where `standing` stays what it is."""
+        self.why = self._standing(self.standing is Standing.EJECTED)[1]
 
     def _standing(self, ejected: bool) -> tuple[Standing, str]:
         agent = f"agent: {self.agent_reason}" if self.agent_reason else "by its agent"
@@ -135,7 +145,8 @@ class Member:
         if self.agent_percent != 100 and weight:
             weight = max(1, round(weight * self.agent_percent / 100)) if self.agent_percent else 0
         server.effective_weight = weight / STEPS
-        server.limit = math.ceil(server.max_connections * part / STEPS)
+        limit = server.max_connections if self.agent_limit is None else self.agent_limit
+        server.limit = math.ceil(limit * part / STEPS)
 
     def start_at_once(self) -> None:
         """It is ready and always was: no slow start."""

@@ -3,13 +3,15 @@
 Pure: it decides and counts; the shells connect, check and report back, live or in virtual time.
 
 The candidates are worked out when something changes (health, weight, membership) and handed to the
-balancer, so that a pick looks at none of that. Servers at their connection limit change too often for it;
+balancer, so that a pick looks at none of that. That costs as much as there are servers: who has many
+changes at a time makes them `together`. Servers at their connection limit change too often for it;
 they are kept in a set that `acquire` and `release` maintain and that goes to the pick as excluded. Whoever
 finds all of them full may wait: a server that frees up goes to the first in line at once, so that newcomers
 never overtake.
 
 What only time changes (slow start, ejections, places in the queue) is due at `next_deadline`: then the
-owner calls `advance`. A pool without such an owner (`driven` is False) looks at each pick itself.
+owner calls `advance`. A pool without such an owner (`driven` is False) looks at each pick itself, and so does
+one whose owner is late: owners look while they have sessions, and a first one must not go by old news.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +38,7 @@ from lbkit.server import Outcome, Server
 __all__ = ["Change", "Pool", "make_balancer"]
 
 _NAMED = 20  # servers that an error message tells about
+_LATE = 1.0  # seconds after which the owner of a driven pool is taken to be idle
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +109,13 @@ class Pool:
         self._candidate_set: frozenset[Server] = frozenset()
         self._weights: list[float] = []
         self._full: set[Server] = set()
+        """The candidates at their limit."""
         self._tokens: dict[str, Server] = {}
         self._queue = Queue()
-        self._freed: list[Server] = []
+        self._freed: deque[Server] = deque()
         self._is_serving = False
+        self._together = 0
+        self._is_unsettled = False
         self._is_panicking = False
         self._outliers: OutlierDetector | None = None
         self._steps_due = self._due = math.inf
@@ -172,9 +180,11 @@ class Pool:
         Raises PoolFull where one would do but is at its connection limit, so that `wait` makes sense, and
         NoServerAvailable when nobody is left, with the state of each server in its message.
         """
-        if now >= self._due and not self.driven:
+        if now >= self._due and self._must_look(now):
             self.advance(now)
         full = self._full
+        if full and len(full) == len(self._candidates):
+            raise self._nobody(exclude)
         server = self._pick(now, key, exclude if not full else full.union(exclude) if exclude else full)
         if server is None:
             raise self._nobody(exclude)
@@ -183,9 +193,13 @@ class Pool:
             self._answer_probes(now)
         return server
 
+    def _must_look(self, now: float) -> bool:
+        """Whether nobody else looks at the time."""
+        return not self.driven or now > self._due + _LATE
+
     def _nobody(self, exclude: Collection[Server]) -> NoServerAvailable:
         for server in self._full:
-            if server in self._candidate_set and server not in exclude:
+            if server not in exclude:
                 return PoolFull(f'every server available in pool "{self.name}" is at its connection limit')
         self.unavailable += 1
         if not self._members:
@@ -215,7 +229,7 @@ class Pool:
         server.open_sessions += 1
         self.open_sessions += 1
         server.counters.sessions += 1
-        if 0 < server.limit <= server.open_sessions:
+        if 0 < server.limit <= server.open_sessions and server in self._candidate_set:
             self._full.add(server)
         if self._hears_start:
             self.balancer.started(server, now)
@@ -258,7 +272,7 @@ class Pool:
             if self.on_suspect is not None:
                 self.on_suspect(server)
         if self._outliers is not None and self._outliers.count(server, outcome.is_failure, now):
-            self.ejections += 1
+            self.ejections += self._outliers.take_ejections()
             self._refresh(now)
 
     # ------------------------------------------------------------ retries
@@ -295,7 +309,7 @@ class Pool:
         exclude: Collection[Server] = (),
         only: Server | None = None,
     ) -> Waiter:
-        """Stand in line for a server, none of *exclude*, or just for *only*.
+        """Stand in line for a server, none of *exclude*, or just for *only*, as long as that can be had.
 
         *wake* is called with the waiter once: it then has a `server`, acquired for it, or at *deadline*
         none. Raises PoolFull when the queue is full. Whoever gives up calls `leave`.
@@ -323,10 +337,11 @@ class Pool:
             return
         self._is_serving = True
         try:
-            while self._freed:
-                server = self._freed.pop(0)
-                while self._queue and server in self._candidate_set and not server.is_full:
-                    waiter = self._queue.take(server)
+            while self._freed and self._queue:
+                server = self._freed.popleft()
+                is_candidate = server in self._candidate_set
+                while self._queue and not server.is_full and (is_candidate or self._is_draining(server)):
+                    waiter = self._queue.take(server, only=not is_candidate)
                     if waiter is None:
                         break
                     waiter.server = server
@@ -335,6 +350,13 @@ class Pool:
                     waiter.wake(waiter)
         finally:
             self._is_serving = False
+            if not self._queue:
+                self._freed.clear()
+
+    def _is_draining(self, server: Server) -> bool:
+        """Whether it still takes what sticks to it."""
+        member = self._members.get(server.name)
+        return member is not None and member.server is server and member.standing is Standing.DRAIN
 
     # ------------------------------------------------------------ stickiness
 
@@ -348,9 +370,7 @@ class Pool:
         server = self._tokens.get(token)
         if server is None:
             return None
-        member = self._members[server.name]
-        draining = member.standing is Standing.DRAIN
-        return server if draining or server in self._candidate_set else None
+        return server if server in self._candidate_set or self._is_draining(server) else None
 
     # ------------------------------------------------------------ what is known of the servers
 
@@ -367,7 +387,7 @@ class Pool:
         else:
             member.server.counters.checks_failed += 1
         if not member.health.observe(passed, reason, now):
-            member.why = reason if member.standing in (Standing.UP, Standing.DOWN) else member.why
+            member.explain()
             return None
         return self._change_of(member, now)
 
@@ -378,6 +398,26 @@ class Pool:
             return None
         member.take(advice)
         return self._change_of(member, now)
+
+    def forget_advice(self, now: float) -> None:
+        """Nobody asks the servers' agents any more: what they said last must not hold for ever."""
+        for member in self._members.values():
+            member.forget_advice()
+        self._refresh(now)
+
+    @contextmanager
+    def together(self, now: float) -> Iterator[None]:
+        """Take in all that is observed, advised or set within the block at its end, as one change.
+
+        Until then nobody's standing changes, and `observe` and `advise` return None.
+        """
+        self._together += 1
+        try:
+            yield
+        finally:
+            self._together -= 1
+            if self._is_unsettled and not self._together:
+                self._refresh(now)
 
     def set_state(self, name: str, state: AdminState, now: float) -> None:
         """The operator wants the server called *name* ready, draining or in maintenance.
@@ -421,13 +461,20 @@ class Pool:
 
         A server stays when name and address are the same: then the old object takes over the new
         weight, backup flag and limits, so that sessions in progress still count on it. Raises ValueError
-        when two share a name, and then nothing has changed.
+        when two share a name, and then nothing has changed. Where only the name is the same, it is another
+        server, in the state that the operator chose.
         """
+        self._enter(self._by_name(servers), now)
+
+    def _by_name(self, servers: Iterable[Server]) -> dict[str, Server]:
         wanted: dict[str, Server] = {}
         for server in servers:
             if server.name in wanted:
                 raise ValueError(f'two servers of pool "{self.name}" are called "{server.name}"')
             wanted[server.name] = server
+        return wanted
+
+    def _enter(self, wanted: dict[str, Server], now: float) -> None:
         is_first = not self._members
         self._members = {name: self._keep_or_make(server, now) for name, server in wanted.items()}
         self._tokens = {self.token_of(server): server for server in self}
@@ -442,7 +489,9 @@ class Pool:
     def _keep_or_make(self, server: Server, now: float) -> Member:
         member = self._members.get(server.name)
         if member is None or member.server.address != server.address:
+            admin = AdminState.READY if member is None else member.admin
             member = Member(server, Health())
+            member.admin = admin
         elif member.server is not server:
             member.reconfigure(server)
         health = member.health
@@ -462,14 +511,16 @@ class Pool:
     ) -> None:
         """`change`, with new settings too; *balancer* None keeps the present one and what it knows.
 
-        A pool that gains a check keeps its servers' present state until the first results.
+        A pool that gains a check keeps its servers' present state until the first results. Raises ValueError
+        as `change` does.
         """
+        wanted = self._by_name(servers)
         self.rules = rules
         self.settings = settings
         if balancer is not None:
             self._take(balancer)
         self._watch(now)
-        self.change(servers, now)
+        self._enter(wanted, now)
 
     # ------------------------------------------------------------ time, and what follows from a change
 
@@ -483,13 +534,24 @@ class Pool:
         changed = self._steps_due <= now
         if self._outliers is not None and self._outliers.next_deadline() <= now:
             changed = self._outliers.advance(now) or changed
+            self.ejections += self._outliers.take_ejections()
         if changed:
             self._refresh(now)
         else:
             self._set_due()
         self.queue_timeouts += len(over)
-        for waiter in over:
-            waiter.wake(waiter)
+        self._wake_all(over)
+
+    def _wake_all(self, waiters: Iterable[Waiter]) -> None:
+        """They are in no line any more: one that fails must not keep the others asleep."""
+        failures: list[Exception] = []
+        for waiter in waiters:
+            try:
+                waiter.wake(waiter)
+            except Exception as error:  # noqa: BLE001 - raised below, when all are awake
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def candidates(self) -> list[Server]:
         """The servers that may be picked now; those at their limit are among them."""
@@ -499,13 +561,17 @@ class Pool:
         """Who is up; backups only where nobody else is; in a panic all that may be alive."""
         members = list(self._members.values())
         up = [member.server for member in members if member.standing is Standing.UP]
+        self._is_panicking = False
         if self.settings.panic_threshold:
-            known = [m for m in members if m.is_wanted and m.health.state is not HealthState.UNKNOWN]
-            self._is_panicking = len(up) * 100 < self.settings.panic_threshold * len(known)
+            # Of those in use: backups that are up answer for servers that are down, with no panic (Envoy's
+            # lower priorities do the same).
+            on_backups = bool(up) and all(server.backup for server in up)
+            group = [member for member in members if member.server.backup is on_backups or not up]
+            known = [m for m in group if m.is_wanted and m.health.state is not HealthState.UNKNOWN]
+            alive = sum(member.standing is Standing.UP for member in group)
+            self._is_panicking = alive * 100 < self.settings.panic_threshold * len(known)
             if self._is_panicking:
                 up = [member.server for member in known]
-        else:
-            self._is_panicking = False
         if not up:
             # Ejected ones are alive: better than nobody.
             up = [member.server for member in members if member.standing is Standing.EJECTED]
@@ -513,6 +579,9 @@ class Pool:
 
     def _refresh(self, now: float) -> None:
         """Judge every server anew and give the balancer what follows from it."""
+        self._is_unsettled = self._together > 0
+        if self._is_unsettled:
+            return
         changes: list[Change] = []
         for member in self._members.values():
             before = member.standing
@@ -526,7 +595,7 @@ class Pool:
             self._candidates, self._weights = candidates, weights
             self._candidate_set = frozenset(candidates)
             self.balancer.update(tuple(candidates), now)
-        self._full = {server for server in self if server.is_full}
+        self._full = {server for server in candidates if server.is_full}
         self._steps_due = min(
             (m.next_step(now) for m in self._members.values() if m.server.slow_start), default=math.inf
         )
@@ -535,7 +604,9 @@ class Pool:
             for change in changes:
                 self.on_change(change)
         if self._queue:
-            self._freed.extend(candidates)
+            self._queue.let_go(lambda server: server in self._candidate_set or self._is_draining(server))
+            self._freed.extend(m.server for m in self._members.values() if m.standing is Standing.DRAIN)
+            self._freed.extend(self._candidates)
             self._serve(now)
 
     def _set_due(self) -> None:
@@ -546,7 +617,7 @@ class Pool:
 
     def explain(self, now: float) -> list[Explanation]:
         """For each server, in order: whether it is a candidate, why or why not, and its score."""
-        if now >= self._due and not self.driven:
+        if now >= self._due and self._must_look(now):
             self.advance(now)
         total = sum(server.effective_weight for server in self._candidates) or 1.0
         return [self._explain(member, total, now) for member in self._members.values()]

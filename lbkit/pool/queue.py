@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 
 from lbkit.server import Server
@@ -39,7 +40,8 @@ class Queue:
     """Waiters in the order of their arrival."""
 
     def __init__(self) -> None:
-        self._line: dict[Waiter, None] = {}
+        # A plain dict would pass over all that left before, each time the first one is looked for.
+        self._line: OrderedDict[Waiter, None] = OrderedDict()
         self._due = math.inf
 
     def __len__(self) -> int:
@@ -57,13 +59,19 @@ class Queue:
         del self._line[waiter]
         return True
 
-    def take(self, server: Server) -> Waiter | None:
-        """The first one that accepts *server*, out of the line."""
+    def take(self, server: Server, *, only: bool = False) -> Waiter | None:
+        """The first one that accepts *server*, out of the line; of those who want just that one if *only*."""
         for waiter in self._line:
-            if waiter.accepts(server):
+            if waiter.accepts(server) and (not only or waiter.only is server):
                 del self._line[waiter]
                 return waiter
         return None
+
+    def let_go(self, can_be_had: Callable[[Server], bool]) -> None:
+        """Those who want just one server that cannot be had any more take any, where they stand."""
+        for waiter in self._line:
+            if waiter.only is not None and not can_be_had(waiter.only):
+                waiter.only = None
 
     def next_deadline(self) -> float:
         """When somebody's time may be over; never later than it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -261,3 +262,76 @@ def test_the_balancer_hears_of_a_change_only_where_it_changes_anything() -> None
     assert Counting.updates == before
     pool.set_weight("a", 2, 1)
     assert Counting.updates == before + 1
+
+
+def test_a_panic_is_about_the_servers_in_use_so_that_a_backup_that_is_up_prevents_it() -> None:
+    a, b, c = make_servers(1, 1, 1)
+    spare = Server("x", "127.0.0.1:9", backup=True)
+    pool = pool_of(a, b, c, spare, checked=True, fall=1, panic=50)
+    for name in "abcx":
+        pool.observe(name, True, "fine", 0)
+    for name in "abc":
+        pool.observe(name, False, "refused", 1)
+    assert names(pool, 1) == "x", "Envoy panics when no priority has enough healthy hosts"
+    pool.observe("x", False, "refused", 2)
+    assert names(pool, 2) == "abc", "nobody is up at all"
+
+
+def test_ejections_by_success_rate_are_counted_too() -> None:
+    rules = OutlierRules(consecutive=1000, interval=10, rate_requests=10, deviations=1.0)
+    pool = pool_of(*make_servers(1, 1, 1, 1, 1), outlier=rules)
+    for server in pool:
+        end(pool, server, Outcome.ERROR if server.name == "a" else Outcome.DONE, 10)
+    pool.advance(10)
+    assert pool.member("a").standing is Standing.EJECTED
+    assert pool.ejections == 1
+
+
+def test_a_check_that_passes_does_not_hide_why_the_agent_took_the_server_out() -> None:
+    pool = pool_of(*make_servers(1, 1), checked=True)
+    pool.observe("a", True, "connected", 0)
+    pool.advise("a", Advice(up=False, reason="disk full"), 1)
+    pool.observe("a", True, "connected", 2)
+    member = pool.member("a")
+    assert (member.standing, member.why) == (Standing.DOWN, "agent: disk full")
+
+
+def test_an_agents_limit_is_its_own_and_goes_with_its_other_advice() -> None:
+    server = Server("a", "127.0.0.1:1", weight=4, max_connections=10)
+    pool = pool_of(server, make_servers(1, 1)[1])
+    pool.advise("a", Advice(50, 3, "drain", False), 1)
+    assert (server.max_connections, server.limit) == (10, 3)
+    pool.change([Server("a", "127.0.0.1:1", weight=4, max_connections=20), pool["b"]], 2)
+    assert (server.max_connections, server.limit) == (20, 3), "the agent said so, and still does"
+    pool.forget_advice(3)
+    assert (server.max_connections, server.limit, server.effective_weight) == (20, 20, 4)
+    assert pool.member("a").standing is Standing.UP
+
+
+def test_the_operators_state_belongs_to_the_name_and_holds_when_the_server_moves() -> None:
+    pool = pool_of(*make_servers(1, 1))
+    pool.set_state("a", AdminState.MAINT, 1)
+    pool.change([Server("a", "127.0.0.1:99"), pool["b"]], 2)
+    assert ("a", Standing.UP) not in told(pool), "not for a moment"
+    assert names(pool, 2) == "b"
+
+
+def test_many_changes_at_once_are_given_to_the_balancer_as_one() -> None:
+    pool = pool_of(*make_servers(*[1] * 20), checked=True)
+    updates: list[int] = []
+    update = pool.balancer.update
+
+    def counted(candidates: Sequence[Server], now: float) -> None:
+        updates.append(len(candidates))
+        update(candidates, now)
+
+    pool.balancer.update = counted  # type: ignore[method-assign]
+    with pool.together(1):
+        for server in list(pool):
+            pool.observe(server.name, True, "fine", 1)
+        assert updates == []
+    assert updates == [20]
+    assert len(told(pool)) == 20
+    with pool.together(2):
+        pass
+    assert updates == [20]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection, Sequence
 
 import pytest
 
+from lbkit.balancing import Balancer
 from lbkit.errors import NoServerAvailable, PoolFull
-from lbkit.pool import AdminState, Pool, PoolSettings, Waiter, make_balancer
+from lbkit.health import OutlierRules
+from lbkit.pool import AdminState, HealthRules, Pool, PoolSettings, Waiter, make_balancer
+from lbkit.registry import NoOptions
 from lbkit.server import Outcome, Server
 from tests.support.servers import make_pool, make_servers
 
@@ -184,3 +188,109 @@ def test_retries_have_a_budget() -> None:
     for _ in range(50):
         pool.acquire(pool["a"], 0)
     assert [pool.start_retry() for _ in range(9)] == [True] * 7 + [False] * 2, "20 % of 50, three were taken"
+
+
+def test_who_waits_for_just_one_server_still_gets_it_while_it_drains() -> None:
+    pool = limited_pool(1, 1)
+    fill(pool)
+    line = Line(pool)
+    pool.set_state("a", AdminState.DRAIN, 1.0)
+    line.join("sticks to a", only=pool["a"])
+    line.join("newcomer")
+    pool.release(pool["a"], 2.0)
+    assert line.woken == [("sticks to a", "a")], (
+        "a server that drains takes those that stick to it, and nobody else"
+    )
+    pool.release(pool["a"], 3.0)
+    pool.release(pool["b"], 3.0)
+    assert line.woken[1:] == [("newcomer", "b")]
+
+
+@pytest.mark.parametrize("how", ["removed", "moved", "maintenance", "down"])
+def test_who_waits_for_just_one_server_takes_any_when_that_one_is_lost(how: str) -> None:
+    servers = [Server(name, f"127.0.0.1:{port}", max_connections=1) for port, name in enumerate("ab", 1)]
+    pool = Pool(
+        "p", servers, make_balancer("round_robin", random.Random(7)), rules=HealthRules(checked=True, fall=1)
+    )
+    for name in "ab":
+        pool.observe(name, True, "fine", 0.0)
+    fill(pool)
+    line = Line(pool)
+    line.join("sticks to a", only=pool["a"])
+    old = pool["a"]
+    match how:
+        case "removed":
+            pool.change([pool["b"]], 1.0)
+        case "moved":
+            pool.change([Server("a", "127.0.0.1:9", max_connections=1), pool["b"]], 1.0)
+        case "maintenance":
+            pool.set_state("a", AdminState.MAINT, 1.0)
+        case "down":
+            pool.observe("a", False, "refused", 1.0)
+    pool.release(old, 2.0)
+    assert line.woken == []
+    pool.release(pool["b"], 2.0)
+    assert line.woken == [("sticks to a", "b")]
+
+
+def test_an_owner_that_does_not_look_at_the_time_loses_little() -> None:
+    """Live pools are looked at while there are sessions; the first one after a pause must not go by old news."""
+    pool = make_pool(Server("a", "127.0.0.1:1", max_connections=16, slow_start=16), rise=1)
+    pool.driven = True
+    pool.observe("a", True, "fine", 0.0)
+    assert len(fill(pool, 1.1)) == 1, "its owner will look soon"
+    assert len(fill(pool, 60.0)) == 15
+
+
+def test_one_that_fails_to_be_woken_does_not_keep_the_others_asleep() -> None:
+    pool = limited_pool(1)
+    fill(pool)
+    line = Line(pool)
+
+    def broken(waiter: Waiter) -> None:
+        raise RuntimeError("a bug of whoever waits")
+
+    pool.wait(0.0, 1.0, broken)
+    line.join("next", deadline=1.0)
+    with pytest.raises(RuntimeError):
+        pool.advance(2.0)
+    assert line.woken == [("next", None)]
+
+
+def test_a_reload_refused_changes_nothing() -> None:
+    pool = limited_pool(1)
+    settings, rules = pool.settings, pool.rules
+    with pytest.raises(ValueError, match='called "a"'):
+        pool.reconfigure(
+            make_servers(1) * 2,
+            balancer=None,
+            rules=HealthRules(outlier=OutlierRules()),
+            settings=PoolSettings(max_queue=7),
+            now=1.0,
+        )
+    assert (pool.settings, pool.rules) == (settings, rules)
+    pool.set_weight("a", 2, 2.0)
+
+
+def test_servers_that_are_all_full_are_not_looked_at_one_by_one() -> None:
+    class Counting(Balancer):
+        picks = 0
+
+        def update(self, candidates: Sequence[Server], now: float) -> None:
+            self.first = candidates[0]
+
+        def pick(
+            self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()
+        ) -> Server | None:
+            self.picks += 1
+            return None if self.first in exclude else self.first
+
+    balancer = Counting(NoOptions(), random.Random(7))
+    pool = Pool("p", [Server("a", "127.0.0.1:1", max_connections=1)], balancer)
+    fill(pool)
+    assert balancer.picks == 1
+    with pytest.raises(PoolFull):
+        pool.pick(1.0)
+    assert balancer.picks == 1
+    pool.release(pool["a"], 2.0)
+    assert pool.pick(2.0).name == "a"
