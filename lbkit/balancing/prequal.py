@@ -9,6 +9,9 @@ From Wydrowski, Kleinberg, Rumble and Archer, "Load is not what you should balan
   allows, max(1, (1 + δ) / ((1 − m/n) × probe_rate − remove_rate)) for m entries and n servers (rounded by
   chance, and unlimited where probes don't keep up), when a newer one needs its place, and `remove_rate` for
   each pick: in turns the worst and the oldest, because what is picked is good, and so the bad would stay.
+  Of fewer than 64 servers m is a quarter (at least 2): the paper has 100, and its formula would fill the pool
+  with nearly all servers by using old answers without end. Then balancers that do not see each other send
+  everybody to the server that looked good a moment ago, worse than by round robin.
 - An answer is hot when its RIF is at least the `quantile` of those seen recently, otherwise cold. Of the cold
   the one with the lowest latency is picked; where all are hot, the one with the lowest RIF. So latency
   decides, until a server has more in flight than most.
@@ -44,6 +47,8 @@ from lbkit.units import Duration
 __all__ = ["Prequal", "PrequalOptions"]
 
 _DELTA = 1.0  # the paper's δ: how much sooner probes must come than answers are used up
+_FEWEST = 2  # answers that it takes to have a choice
+_PART = 0.25  # of all servers that the reuse budget keeps answers of, at most
 _RIF_WINDOW = 128
 _SAMPLES = 9  # latencies kept of each range of RIF
 
@@ -161,7 +166,8 @@ class Prequal(Balancer):
         if not servers:
             return inf
         options = self.options
-        fresh = (1 - min(options.pool_size, servers) / servers) * options.probe_rate - options.remove_rate
+        entries = min(options.pool_size, max(_FEWEST, servers * _PART))
+        fresh = (1 - entries / servers) * options.probe_rate - options.remove_rate
         return max(1.0, (1 + _DELTA) / fresh) if fresh > 0 else inf
 
     # ---- picks ----
@@ -186,7 +192,7 @@ class Prequal(Balancer):
     def _best(self, exclude: Collection[Server]) -> _Answer | None:
         """The answer to go by; None where there are fewer than two."""
         usable = [answer for answer in self._pool if answer.server not in exclude] if exclude else self._pool
-        if len(usable) < 2:
+        if len(usable) < _FEWEST:
             return None
         limit = self._rif_limit()
         best = usable[0]

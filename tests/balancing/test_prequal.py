@@ -155,8 +155,8 @@ def test_the_worst_of_cold_ones_is_the_slowest() -> None:
 
 @pytest.mark.parametrize(
     ("servers", "budget"),
-    # (1 + 1) / ((1 − 16/n) × 3 − 1), at least 1
-    [(100, 2 / (0.84 * 3 - 1)), (32, 4.0), (24, inf), (10, inf), (10_000, 1.0)],
+    # (1 + 1) / ((1 − m/n) × 3 − 1), at least 1; m is 16, but a quarter of fewer than 64, and at least 2
+    [(100, 2 / (0.84 * 3 - 1)), (10_000, 1.0), (32, 1.6), (8, 1.6), (4, 4.0), (3, inf), (1, inf)],
 )
 def test_the_reuse_budget(servers: int, budget: float) -> None:
     assert prequal(many(servers))._reuse == pytest.approx(budget, rel=0.01)

@@ -105,3 +105,19 @@ def test_a_stream_in_place_of_the_scenarios_requests() -> None:
     result = simulate_one(scenario, "round_robin", stream=[(0.0, 1.0, None, None), (0.5, 1.0, b"k", "gone")])
     assert result.requests == 2
     assert result.latency.highest == 1.5
+
+
+def test_prequal_does_not_herd_where_balancers_are_blind_and_servers_few() -> None:
+    """It did as long as it went by the same answers without end: worse than round robin."""
+    scenario = Scenario(
+        (ServerSpec("web", 20),),
+        requests=10_000,
+        balancers=20,
+        arrivals=Poisson(1800),
+        service=Exponential(Duration(0.01)),
+    )
+    means = {
+        result.algorithm: result.latency.mean
+        for result in simulate(scenario, ["round_robin", "two_choices", "prequal"])
+    }
+    assert means["prequal"] < means["two_choices"] < means["round_robin"]
