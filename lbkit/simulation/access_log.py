@@ -170,7 +170,7 @@ _DATE = re.compile(
     r"([0-9]{2})/([A-Z][a-z]{2})/([0-9]{4}):([0-9]{2}):([0-9]{2}):([0-9]{2}) ([+-])([0-9]{2})([0-9]{2})"
 )
 _MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if number}
-_NAMED = re.compile(r'([a-z_]+)[=:] ?"?([^",\s]+(?:, [^",\s]+)*)"?')
+_NAMED = re.compile(r'(?<![a-z_])(?!unix:)([a-z_]+)[=:] ?"?([^",\s]+(?:, [^",\s]+)*)"?')
 _ROLES = {
     **dict.fromkeys(("rt", "request_time"), "request"),
     **dict.fromkeys(("urt", "upstream_response_time"), "upstream"),
@@ -178,6 +178,9 @@ _ROLES = {
     "msec": "msec",
 }
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_BARE = re.compile(r'[^",\s]+(?:, [^",\s]+)*')
+_BARE_TIME = re.compile(r"[0-9]+\.[0-9]{3}")
+_UPSTREAM = re.compile(r"(?:[0-9]+(?:\.[0-9]+){3}|\[[0-9a-f:.]+\]):[0-9]+|unix:/\S+")
 
 
 def _read_nginx(text: str) -> _Line:
@@ -210,16 +213,22 @@ def _read_nginx(text: str) -> _Line:
 
 
 def _facts(rest: str) -> dict[str, str]:
-    """Times and server at the end of the line, by what they are."""
+    """Times and server at the end of the line, by what they are.
+
+    Much else may stand there bare: lengths, statuses, ratios, clients' addresses. But only times have three
+    decimals, and only an upstream is an address with a port.
+    """
+    rest = rest.replace(" : ", ", ")  # between servers of two groups, after an internal redirect
     facts: dict[str, str] = {}
     for name, value in _NAMED.findall(rest):
         if name in _ROLES:
             facts[_ROLES[name]] = value
-    bare = _NAMED.sub("", rest).replace('"', " ").replace(",", " ").split()
-    for word in bare:
-        if not _NUMBER.fullmatch(word):
-            if ":" in word:
-                facts.setdefault("server", word)
+    for words in _BARE.findall(_NAMED.sub(" ", rest)):
+        word = words.split(", ")[-1]  # of several servers that were tried, the last one answered
+        if _UPSTREAM.fullmatch(word):
+            facts.setdefault("server", word)
+        elif not _BARE_TIME.fullmatch(word):
+            continue
         elif float(word) > _LONGEST:
             facts.setdefault("msec", word)
         else:

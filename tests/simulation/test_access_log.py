@@ -69,6 +69,13 @@ def test_our_own_lines() -> None:
         (" 0.500 0.300 10.0.0.1:80", 0.5, 0.3, "10.0.0.1:80"),
         (' "-" 0.500 0.300', 0.5, 0.3, ""),
         (" rt=0.500 urt=- ua=-", 0.5, 0.5, ""),
+        # ingress-nginx: length, time, [name], [other name], address, length, time, status, id
+        (" 512 0.500 [web-80] [] 10.0.0.1:80 612 0.300 200 5f3e0c", 0.5, 0.3, "10.0.0.1:80"),
+        (" 512 0.500 [web-80] [] 10.0.0.9:80, 10.0.0.1:80 0, 612 0.100, 0.300 502, 200 5f3e0c", 0.5, 0.3, "10.0.0.1:80"),
+        (' "2.53" 0.500 0.300', 0.5, 0.3, ""),
+        (' "2001:db8::1, 203.0.113.9" 0.500 0.300 [::1]:80', 0.5, 0.3, "[::1]:80"),
+        (" 0.500 unix:/run/app.sock 0.300", 0.5, 0.3, "unix:/run/app.sock"),
+        (' rt=0.500 urt="0.100 : 0.300" ua="10.0.0.9:80 : 10.0.0.1:80"', 0.5, 0.3, "10.0.0.1:80"),
     ],
 )  # fmt: skip
 def test_nginx(tail: str, duration: float, served: float, server: str) -> None:
@@ -82,7 +89,7 @@ def test_nginx_with_exact_times_and_other_zones() -> None:
     assert only(f"{HEAD} 0.500 0.300 msec={SECOND + 1.75:.3f}").time == SECOND + 1.25
     assert only(f"{HEAD} 0.500 0.300 {SECOND + 1.75:.3f}").time == SECOND + 1.25
     east = HEAD.replace("10:00:01 +0000", "15:30:01 +0530")
-    assert only(f"{east} 0.5").time == only(f"{HEAD} 0.5").time
+    assert only(f"{east} 0.500").time == only(f"{HEAD} 0.500").time
 
 
 def test_requests_that_ended_in_one_second_are_spread_over_it_and_all_are_sorted() -> None:
@@ -97,9 +104,10 @@ def test_requests_that_ended_in_one_second_are_spread_over_it_and_all_are_sorted
         ("{", "not JSON"),
         ("what", "neither lbkit's JSON nor nginx's combined format"),
         (HEAD, "no request time: add $request_time to nginx's log_format"),
+        (HEAD + " 612 200", "no request time"),
         (HEAD + " rt=1.2.3", "'1.2.3' is not a number of seconds"),
-        (HEAD.replace("Nov", "Nof") + " 1", "is not a time such as"),
-        (HEAD.replace("25/Nov", "31/Nov") + " 1", "is not a time: day is out of range"),
+        (HEAD.replace("Nov", "Nof") + " 1.000", "is not a time such as"),
+        (HEAD.replace("25/Nov", "31/Nov") + " 1.000", "is not a time: day is out of range"),
         (line(time=5), "time: not a string"),
         (line(time="soon"), "time: Invalid isoformat"),
         (line(time="2026-11-25T10:00:00"), "time: has no time zone"),
