@@ -165,8 +165,8 @@ class Engine:
             if nearest == math.inf:
                 break
             self._advance(nearest)
-        if self.open:
-            self.record.errors["unfinished"] = self.open
+        if unfinished := self.record.unanswered:
+            self.record.errors["unfinished"] = unfinished
         self.record.close_window(self.now, self._loads())
 
     def at(self, when: float, what: Callback) -> None:

@@ -170,6 +170,12 @@ class Recorder:
         self.errors[why] = self.errors.get(why, 0) + 1
         self._failed_buffer.append(seconds)
 
+    @property
+    def unanswered(self) -> int:
+        """Requests after the warm-up that neither succeeded nor failed until now."""
+        succeeded = self.latency.count + self._window.latency.count + len(self.buffer)
+        return self.counted - succeeded - sum(self.errors.values())
+
     def fold(self) -> None:
         """Empty the buffers. To be called now and then, as they grow with each request."""
         self._window.latency.fold(self.buffer)

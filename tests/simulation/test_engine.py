@@ -221,6 +221,9 @@ def test_the_warm_up_is_served_but_not_counted() -> None:
     assert (result.requests, result.latency.count, total(result)) == (1, 1, 2)
     result = run((0.0, 5.0), (4.0, 1.0), warmup=Duration(1), timeout=Duration(1))
     assert result.errors == {"timeout": 1}
+    # For both the server hangs: one error of one request that counts.
+    result = run((0.0, 5.0), (4.0, 1.0), warmup=Duration(1), events=(at(0.0, "a", speed=0),))
+    assert (result.requests, result.errors) == (1, {"unfinished": 1})
 
 
 def test_the_end() -> None:
