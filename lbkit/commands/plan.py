@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,14 +131,16 @@ def _by_pool(
     ]
     if answered_here:
         notes.append(f"{trace.name}: {answered_here} requests left out: no pool was asked for them")
-    names = {str(server.address): server.name for pool in config.pools.values() for server in pool.servers}
-    named = {pool: [_named(record, names) for record in records] for pool, records in groups.items()}
-    return named, notes
+    return {pool: _named(records, config.pools[pool]) for pool, records in groups.items()}, notes
 
 
-def _named(record: AccessRecord, names: Mapping[str, str]) -> AccessRecord:
-    """nginx logs a server's address, where the configuration knows its name."""
-    return record._replace(server=names.get(record.server, record.server))
+def _named(records: list[AccessRecord], pool: PoolConfig) -> list[AccessRecord]:
+    """nginx logs a server's address, where the configuration knows its name, in each pool another."""
+    names = {str(server.address): server.name for server in pool.servers}
+    return [
+        record._replace(server=names[record.server]) if record.server in names else record
+        for record in records
+    ]
 
 
 class _Plan:

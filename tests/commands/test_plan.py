@@ -120,6 +120,15 @@ def test_nginx(files: Path) -> None:
     assert servers == {"a": 1000, "b": 1000}, "the address is known by its name"
 
 
+def test_nginx_with_one_address_in_two_pools(files: Path) -> None:
+    other = '[pools.other]\n[[pools.other.servers]]\nname = "x"\naddress = "127.0.0.1:9097"\n'
+    (files / "new.toml").write_text((files / "new.toml").read_text() + other)
+    line = '10.0.0.1 - - [25/Nov/2026:10:00:00 +0000] "GET / HTTP/1.1" 200 5 "-" "x" 0.021 127.0.0.1:9097\n'
+    (files / "access.log").write_text(line)
+    rows = json.loads(plan(files, "--json", "-", "--pool", "app").stdout)["pools"]["app"]
+    assert [server["name"] for server in rows[1]["simulation"]["servers"]] == ["a"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
