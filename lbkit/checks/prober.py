@@ -5,7 +5,10 @@ server does not delay the checks of the others. A server's next check is not sta
 one has ended.
 
 The due times are in a heap in which old entries stay until they come up: a server's schedule says which one
-holds. So a result costs little even where there are thousands of servers.
+holds. So a result costs little even where there are thousands of servers. At most `AT_A_TIME` checks are in
+progress: where thousands are due at once, as at the start, more would run out of descriptors, and the
+loop would come to their answers only after their time was over. Results that come together are given to the
+pool together, because each change costs it as much as it has servers.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ from lbkit.health import CheckSchedule, Intervals, parse_advice
 from lbkit.pool import Pool
 from lbkit.server import Address, Server
 
-__all__ = ["Prober", "judge", "report"]
+__all__ = ["AT_A_TIME", "Prober", "judge", "report"]
+
+AT_A_TIME = 500
+"""Checks of one pool in progress."""
 
 
 async def judge(check: HealthCheck, address: Address, timeout: float) -> tuple[bool, str]:
@@ -77,6 +83,8 @@ class Prober:
         self._heap: list[tuple[float, int, Server]] = []
         self._order = count()
         self._running: dict[Server, asyncio.Task[None]] = {}
+        self._results: list[tuple[Server, bool, str]] = []
+        self._is_stopped = False
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_changed = True
@@ -107,6 +115,7 @@ class Prober:
 
     async def stop(self) -> None:
         """End the checks; none is in progress afterwards."""
+        self._is_stopped = True
         tasks = [task for task in (self._task, *self._running.values()) if task is not None]
         for task in tasks:
             task.cancel()
@@ -150,6 +159,8 @@ class Prober:
             if schedule is not None and schedule.due == due and server not in self._running:
                 if due > now:
                     return due
+                if len(self._running) >= AT_A_TIME:
+                    return None  # the end of any of them is a wake-up
                 schedule.started(now, self._pool.health(server.name))
                 self._running[server] = asyncio.get_running_loop().create_task(self._probe(server))
             heapq.heappop(heap)
@@ -158,11 +169,30 @@ class Prober:
     async def _probe(self, server: Server) -> None:
         try:
             passed, reason = await judge(self._check, server.address, self._timeout)
-            report(self._pool, self._check, server, passed, reason, counts=self._counts)
+        except BaseException:
+            self._over(server)
+            raise
+        self._results.append((server, passed, reason))
+        if len(self._results) == 1:
+            asyncio.get_running_loop().call_soon(self._take_results)
+
+    def _take_results(self) -> None:
+        results, self._results = self._results, []
+        if self._is_stopped:
+            return
+        try:
+            with self._pool.together(asyncio.get_running_loop().time()):
+                for server, passed, reason in results:
+                    report(self._pool, self._check, server, passed, reason, counts=self._counts)
         finally:
-            self._running.pop(server, None)
-            schedule = self._schedules.get(server)
-            if schedule is not None and server.name in self._pool:
-                schedule.ended(self._pool.health(server.name))
-                self._plan(server, schedule)
-            self._wake.set()
+            for server, _, _ in results:
+                self._over(server)
+
+    def _over(self, server: Server) -> None:
+        """A check of it has ended."""
+        self._running.pop(server, None)
+        schedule = self._schedules.get(server)
+        if schedule is not None and server.name in self._pool:
+            schedule.ended(self._pool.health(server.name))
+            self._plan(server, schedule)
+        self._wake.set()

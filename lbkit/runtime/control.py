@@ -42,7 +42,7 @@ class PoolControl:
         logger.info("pool %s: server %s changed: %s", pool, server, change)
 
     def _move(self, running: RunningPool, known: Server, change: ServerChange) -> None:
-        """Another server under the same name: checked anew, but in the state that the operator chose."""
+        """Another server under the same name: checked anew, in the state that the operator chose."""
         assert change.address is not None
         moved = Server(
             known.name,
@@ -52,11 +52,8 @@ class PoolControl:
             max_connections=known.max_connections,
             slow_start=known.slow_start,
         )
-        state = running.pool.member(known.name).admin
         servers = [moved if server is known else server for server in running.pool]
-        now = asyncio.get_running_loop().time()
-        running.pool.change(servers, now)
-        running.pool.set_state(known.name, state, now)
+        running.pool.change(servers, asyncio.get_running_loop().time())
         running.refresh()
         self._forget(known)
 

@@ -8,12 +8,12 @@ import random
 from collections.abc import Iterable
 
 from lbkit.balancing import Balancer
-from lbkit.checks import CHECKS, HealthCheck, Prober, judge, report
+from lbkit.checks import AT_A_TIME, CHECKS, HealthCheck, Prober, judge, report
 from lbkit.checks.agent import AgentCheck, AgentCheckOptions
 from lbkit.config import PoolConfig, ServerConfig
 from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules
 from lbkit.pool import Change, HealthRules, Pool, PoolSettings, Standing, make_balancer
-from lbkit.server import Server
+from lbkit.server import Address, Server
 
 __all__ = ["FirstResults", "RunningPool", "first_results", "make_pool"]
 
@@ -58,13 +58,17 @@ class RunningPool:
         """Become what *config* says, servers and all, in place. Returns probers that are to be stopped."""
         old, self.config = self.config, config
         same = (old.algorithm, old.options) == (config.algorithm, config.options)
-        self.pool.reconfigure(
-            _servers(config),
-            balancer=None if same else _balancer(self.pool.name, config, self._seed),
-            rules=_rules(config),
-            settings=_settings(config),
-            now=asyncio.get_running_loop().time(),
-        )
+        now = asyncio.get_running_loop().time()
+        with self.pool.together(now):
+            self.pool.reconfigure(
+                _servers(config),
+                balancer=None if same else _balancer(self.pool.name, config, self._seed),
+                rules=_rules(config),
+                settings=_settings(config),
+                now=now,
+            )
+            if _advisers(old) - _advisers(config):
+                self.pool.forget_advice(now)
         if (old.health, old.agent) == (config.health, config.agent):
             self.refresh()
             return ()
@@ -82,9 +86,10 @@ class RunningPool:
         health = self.config.health
         assert health is not None and self._prober is not None
         check = _check(self.config)
-        for name, (passed, reason) in results.items():
-            report(self.pool, check, self.pool[name], passed, reason)
-            self._prober.seen(self.pool[name])
+        with self.pool.together(asyncio.get_running_loop().time()):
+            for name, (passed, reason) in results.items():
+                report(self.pool, check, self.pool[name], passed, reason)
+                self._prober.seen(self.pool[name])
 
     def probers(self) -> list[Prober]:
         """Those that run."""
@@ -142,9 +147,15 @@ class RunningPool:
 async def first_results(
     pools: dict[str, PoolConfig], running: dict[str, RunningPool]
 ) -> dict[str, FirstResults]:
-    """Check every new server of a checked pool once, all at the same time; by pool and server."""
+    """Check every new server of a checked pool once, many at the same time; by pool and server."""
+    room = asyncio.Semaphore(AT_A_TIME)
+
+    async def first(check: HealthCheck, address: Address, timeout: float) -> tuple[bool, str]:
+        async with room:
+            return await judge(check, address, timeout)
+
     new = [
-        (name, server.name, judge(_check(config), server.address, config.health.timeout))
+        (name, server.name, first(_check(config), server.address, config.health.timeout))
         for name, config in pools.items()
         if config.health is not None
         for server in config.servers
@@ -160,6 +171,12 @@ async def first_results(
 def _check(config: PoolConfig) -> HealthCheck:
     assert config.health is not None
     return CHECKS[config.health.check].factory(config.health.options)
+
+
+def _advisers(config: PoolConfig) -> set[str]:
+    """Where agents are asked: ``"agent"`` in a section of their own, ``"check"`` as the pool's check."""
+    own = set() if config.agent is None else {"agent"}
+    return own | ({"check"} if config.health is not None and _check(config).advises else set())
 
 
 def _balancer(name: str, config: PoolConfig, seed: int | None) -> Balancer:

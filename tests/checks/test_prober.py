@@ -3,8 +3,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
 
 from lbkit.checks import HealthCheck, Prober
+from lbkit.checks.prober import AT_A_TIME
 from lbkit.errors import CheckFailed
 from lbkit.health import Intervals
 from lbkit.pool import Change, Pool, Standing
@@ -148,3 +150,39 @@ async def test_an_agents_advice_is_taken_and_counts_for_health_only_where_it_is_
             while agent.probes[1] < probes + 5:
                 await asyncio.sleep(0.01)
     assert pool.member("a").standing is Standing.DRAIN
+
+
+class Slow(Scripted):
+    """Counts how many are checked at a time."""
+
+    most = 0
+
+    async def probe(self, address: Address) -> str:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        self.running -= 1
+        self.probes[address.port] += 1
+        return "fine"
+
+
+@on_both_loops
+async def test_thousands_are_not_checked_all_at_a_time_and_results_are_taken_in_together() -> None:
+    servers = [Server(f"s{port}", f"127.0.0.1:{port}") for port in range(1, 3001)]
+    pool, check = make_pool(*servers, rise=1), Slow()
+    updates = 0
+    update = pool.balancer.update
+
+    def counted(candidates: Sequence[Server], now: float) -> None:
+        nonlocal updates
+        updates += 1
+        update(candidates, now)
+
+    pool.balancer.update = counted  # type: ignore[method-assign]
+    async with Probing(pool, check, interval=60, timeout=60) as probing:
+        for _ in servers:
+            assert (await probing.next()).standing is Standing.UP
+    assert len(check.probes) == 3000
+    assert check.most <= AT_A_TIME
+    assert updates < 100

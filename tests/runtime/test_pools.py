@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
 from lbkit.config import loads
+from lbkit.health import Advice
 from lbkit.pool import Standing
 from lbkit.runtime import catalog, make_pool
 from lbkit.runtime.pools import RunningPool, first_results
@@ -139,3 +141,50 @@ async def until(condition) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+@on_both_loops
+async def test_advice_is_forgotten_with_the_section_that_asked_for_it() -> None:
+    with_agent = FULL.replace("[[pools.p.servers]]", "[pools.p.agent]\nport = 1\n[[pools.p.servers]]")
+    config = config_of(with_agent, "127.0.0.1:1")
+    running = RunningPool(config, make_pool("p", config), 7)
+    pool = running.pool
+    probers = list(running.probers())
+    try:
+        pool.observe("a", True, "fine", 0)
+        pool.advise("a", Advice(limit=2, state="maint"), 0)
+        probers += running.change(config_of(with_agent.replace("fall = 4", "fall = 5"), "127.0.0.1:1"))
+        assert (pool["a"].max_connections, pool.member("a").standing) == (5, Standing.MAINT)
+        probers += running.change(config_of(FULL, "127.0.0.1:1"))
+        assert pool.member("a").standing is Standing.UP
+        assert pool["a"].max_connections == 5
+        assert pool.member("a").agent_limit is None
+        as_check = FULL.replace('check = "tcp"', 'check = "agent"')
+        probers += running.change(config_of(as_check, "127.0.0.1:1"))
+        pool.advise("a", Advice(state="maint"), 0)
+        probers += running.change(config_of(FULL, "127.0.0.1:1"))
+        assert pool.member("a").standing is Standing.UP
+    finally:
+        for prober in {*probers, *running.probers()}:
+            await prober.stop()
+
+
+@on_both_loops
+async def test_the_first_checks_of_thousands_of_servers_are_quick() -> None:
+    servers = "".join(
+        f'[[pools.p.servers]]\nname = "s{number}"\naddress = "ADDRESS"\n' for number in range(2000)
+    )
+    with socket.create_server(("127.0.0.1", 0), backlog=4096) as sock:
+        backend = f"127.0.0.1:{sock.getsockname()[1]}"
+        head = FULL.partition("[[pools.p.servers]]")[0].replace("two_choices", "maglev")
+        config = config_of(head + servers, backend)
+        running = RunningPool(config, make_pool("p", config), 7)
+        try:
+            began = asyncio.get_running_loop().time()
+            running.take((await first_results({"p": config}, {}))["p"])
+            assert len(running.pool.candidates()) == 2000
+            took = asyncio.get_running_loop().time() - began
+            assert took < 15, "it took a minute when each result was taken in by itself"
+        finally:
+            for prober in running.probers():
+                await prober.stop()

@@ -324,3 +324,15 @@ async def test_a_timeout_of_zero_is_no_limit_in_http_mode_too() -> None:
     more = f'mode = "http"\n[listeners.main.timeouts]\n{zero}'
     async with Backend(slow) as one, running(tcp(server("a", one), more=more)) as runtime:
         assert await get(runtime.addresses["main"]) == (b"HTTP/1.1 200 OK", b"ok")
+
+
+@on_both_loops
+async def test_what_time_brings_is_shown_also_while_there_are_no_sessions() -> None:
+    async with Backend(echo) as one:
+        slow = server("a", one, weight=16, slow_start="200ms")
+        async with running(tcp(slow, pool='[pools.p.health]\ncheck = "tcp"')) as runtime:
+            a = runtime.pool("p")["a"]
+            assert a.effective_weight < 16
+            await asyncio.sleep(0.3)
+            runtime.view()
+            assert a.effective_weight == 16
