@@ -138,7 +138,7 @@ class Exchange:
         self._check_open(started=True)
         if data:
             self._wire.send_body(data)
-            self.bytes_out += len(data)
+            self.count_out(len(data))
             await self._wire.drain()
             if self.request.method == "HEAD":
                 await asyncio.sleep(0)  # no slow client ever stops a writer whose data goes nowhere
@@ -158,7 +158,8 @@ class Exchange:
         if get(headers, b"content-length") is None and not unknown:
             headers = [*headers, (b"Content-Length", b"%d" % len(body))]
         reason = reason_of(status) if reason is None else reason
-        self.status, self.bytes_out = status, len(body)
+        self.status = status
+        self.count_out(len(body))
         self._wire.send_whole(status, headers, reason, body)
         await self._wire.drain()
 
@@ -214,6 +215,11 @@ class Exchange:
         self._wake()
         if self.on_disconnect is not None:
             self.on_disconnect()
+
+    def count_out(self, size: int) -> None:
+        """So much of the response's body is sent, where it is one that has any."""
+        if self.request.method != "HEAD" and self.status not in (204, 304):
+            self.bytes_out += size
 
     def finish(self) -> int:
         """The response is complete; the bytes of the body that nobody read, which are dropped."""

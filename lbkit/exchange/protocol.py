@@ -32,6 +32,7 @@ from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.status import error_page, reason_of
+from lbkit.http.targets import Target
 
 __all__ = ["HttpProtocol", "Shared"]
 
@@ -200,16 +201,23 @@ class HttpProtocol(asyncio.Protocol):
             exchange.feed_error(error)
             self._is_broken = True
         elif error.status and not self._engine.response_started:
-            self._send_refusal(error.status)
+            self._send_refusal(error)
             self._linger()
         else:
             self._transport.close()
 
-    def _send_refusal(self, status: int) -> None:
+    def _send_refusal(self, error: ClientError) -> None:
+        status = error.status
         headers, body = error_page(status)
         head = self._engine.start(status, self._completed(headers), reason_of(status), close=True)
         self._count_response(status)
         self._send(head + self._engine.body(body) + self._engine.end())
+        if self._http.access_log is not None:
+            unread = Request("", Target(b"", b"", b""), [])  # nobody knows what it would have been
+            exchange, trail = Exchange(self, unread, self._number + 1, body_buffer=0), Trail()
+            exchange.status, exchange.bytes_out, trail.end = status, len(body), str(error)
+            trail.over()
+            self._http.access_log(exchange, trail)
 
     def _regulate_reading(self) -> None:
         exchange = self._exchange
@@ -265,7 +273,8 @@ class HttpProtocol(asyncio.Protocol):
             self.abort()
         else:
             headers, body = error_page(status)
-            exchange.status, exchange.bytes_out = status, len(body)
+            exchange.status = status
+            exchange.count_out(len(body))
             self.send_whole(status, headers, reason_of(status), body)
 
     def _response_over(self) -> None:

@@ -1,8 +1,12 @@
 """The access log: one JSON line for each request, whether it was answered or not.
 
+One that was refused before it could be read as a request, with a 400 for one, has empty strings for what is
+not known of it.
+
 Lines are collected and written by the ticker, at the latest after a tenth of a second, so that a request
 does not wait for the disk. A disk that is full costs log lines and never requests: what could not be written
-is dropped, counted, and said in the log of the program.
+is dropped, counted, and said in the log of the program. A line that was cut is completed before the next.
+A named pipe whose reader is slow counts as a full disk: nobody waits for it either.
 """
 
 from __future__ import annotations
@@ -37,12 +41,14 @@ class AccessLog:
         self._ticker = ticker
         self._clock = clock
         self._lines: list[bytes] = []
+        self._rest = b""
+        """Of a line that was cut."""
         self._size = 0
         self._quiet_until = 0.0
         self._is_ours = path != "-"
         try:
             self._descriptor = (
-                os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+                os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
                 if self._is_ours
                 else 1
             )
@@ -66,16 +72,27 @@ class AccessLog:
     def flush(self) -> None:
         """Write what was collected."""
         lines, self._lines, self._size = self._lines, [], 0
-        data = memoryview(b"".join(lines))
+        whole = b"".join([self._rest, *lines])
+        written = 0
         try:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
+            while written < len(whole):
+                written += os.write(self._descriptor, memoryview(whole)[written:])
+            self._rest = b""
         except OSError as error:
-            self.lost += len(lines)
+            self._keep_rest(whole, written)
             now = self._clock()
             if now >= self._quiet_until:
                 self._quiet_until = now + _QUIET
                 logger.error("the access log lost %d lines so far: %s", self.lost, error.strerror)
+
+    def _keep_rest(self, whole: bytes, written: int) -> None:
+        """Keep what completes the line of *whole* that was cut after *written* bytes; the others are lost."""
+        is_cut = written > 0 and whole[written - 1 : written] != b"\n"
+        if not written and self._rest:
+            is_cut = True
+        end = whole.index(b"\n", written) + 1 if is_cut else written
+        self._rest = whole[written:end]
+        self.lost += whole.count(b"\n", end)
 
     def close(self) -> None:
         """Write the rest and close."""
@@ -88,8 +105,6 @@ class AccessLog:
 def line_of(exchange: Exchange, trail: Trail, listener: str) -> bytes:
     """*exchange* as a line. Times are seconds; `served` is what the server itself took for its answer."""
     request = exchange.request
-    asked = bool(trail.server)
-    served = max(0.0, trail.ended_at - trail.began_at - trail.queue - trail.connect)
     record = {
         "time": trail.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "listener": listener,
@@ -105,7 +120,7 @@ def line_of(exchange: Exchange, trail: Trail, listener: str) -> bytes:
         "queue": round(trail.queue, 6),
         "connect": round(trail.connect, 6),
         "response": round(trail.response, 6),
-        "served": round(served, 6) if asked else 0.0,
+        "served": round(trail.served, 6),
         "duration": round(trail.duration, 6),
         "end": trail.end,
     }

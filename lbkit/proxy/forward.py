@@ -157,8 +157,7 @@ class Forwarder:
                         failure = error
                         tried.append(server)
                     reuse = False
-                if exchange.disconnected:
-                    raise ClientError("the client left", 0)
+                _check_present(exchange)
                 budget.give_back()
                 if failure is not None and (len(tried) > pool.retries or not budget.take(failure)):
                     raise failure
@@ -192,6 +191,7 @@ class Forwarder:
         return None if server in tried else server
 
     async def _wait(self, exchange: Exchange, tried: list[Server], only: Server | None) -> Server:
+        _check_present(exchange)  # of a client that left before on_disconnect tells nothing
         limit = self.settings.queue
         now = self._clock()
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -213,9 +213,11 @@ class Forwarder:
             exchange.on_disconnect = None
             if exchange.trail is not None:
                 exchange.trail.queue += time.perf_counter() - began_at
-        if exchange.disconnected:
+        try:
+            _check_present(exchange)
+        except ClientError:
             self._give_back(waiter)
-            raise ClientError("the client left", 0)
+            raise
         if waiter.server is None:
             raise NoServerAvailable(
                 f'no place at a server of pool "{self.pool.name}" came free within {limit:g} s'
@@ -282,8 +284,7 @@ class Forwarder:
     # ---- one exchange on one connection ----
 
     async def _relay(self, connection: UpstreamConnection, exchange: Exchange, attempt: _Attempt) -> None:
-        if exchange.disconnected:
-            raise ClientError("the client left", 0)
+        _check_present(exchange)
         exchange.on_disconnect = lambda: connection.abort(ClientError("the client left", 0))
         has_body = _has_body(exchange.request)
         upload: asyncio.Task[None] | None = None
@@ -392,9 +393,9 @@ class _Attempt:
         self._server = server
         self._clock = clock
         self._trail = trail
-        if trail is not None:
-            trail.server = server.name
         self._started_at = time.perf_counter()  # finer than the loop's clock, which may go by milliseconds
+        if trail is not None:
+            trail.ask(server.name, self._started_at)
 
     def connected(self) -> None:
         """The connection stands, new or kept."""
@@ -422,6 +423,11 @@ class _Unanswered(BadResponse):
     def __init__(self, message: str, *, was_kept: bool) -> None:
         super().__init__(message)
         self.was_kept = was_kept
+
+
+def _check_present(exchange: Exchange) -> None:
+    if exchange.disconnected:
+        raise ClientError("the client left", 0)
 
 
 def _may_reuse(exchange: Exchange) -> bool:

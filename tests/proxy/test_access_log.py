@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,8 @@ import pytest
 from lbkit.errors import StartFailed
 from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.ticker import Ticker
+from lbkit.simulation.access_log import read_access_log
+from tests.exchange.wire import Client
 from tests.proxy.test_forward_pool import OK, Gate, ask, limited, replying, until
 from tests.proxy.upstreams import Proxy, proxy, refusing, upstream
 from tests.support.loops import on_both_loops
@@ -119,3 +123,108 @@ async def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     loop = asyncio.get_running_loop()
     with pytest.raises(StartFailed, match="no such file or directory"):
         AccessLog(str(tmp_path / "no" / "access.log"), "web", Ticker(loop), loop.time)
+
+
+@on_both_loops
+async def test_requests_refused_before_anybody_handled_them_are_logged(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    async with upstream(replying(OK)) as a, proxy(a.server) as lb:
+        log = log_to(path, lb)
+        async with lb.site.client() as broken, lb.site.client() as second:
+            assert (await ask(broken, b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"))[0] == 400
+            assert (await ask(second, GET))[0] == 200
+            assert (await ask(second, b"no request at all\r\n\r\n"))[0] == 400
+        log.close()
+    one, good, two = lines_of(path)
+    assert (one["status"], one["client"], one["listener"]) == (400, "127.0.0.1", "web")
+    assert (one["method"], one["target"], one["host"], one["pool"], one["server"]) == ("",) * 5
+    assert one["bytes"] > 0
+    assert one["end"]
+    assert (good["status"], two["status"]) == (200, 400)
+    trace = read_access_log(path)
+    assert (len(trace.records), trace.skipped) == (3, 0)
+    assert [record.is_forwarded for record in trace.records] == [False, True, False], "replays leave them out"
+
+
+@on_both_loops
+async def test_what_another_server_took_before_is_not_what_the_one_that_answered_took(tmp_path: Path) -> None:
+    async def closing(client: Client) -> None:
+        await client.until(b"\r\n\r\n")
+        await asyncio.sleep(0.2)
+
+    path = tmp_path / "access.log"
+    async with (
+        upstream(closing, "dying") as dying,
+        upstream(replying(OK), "up") as up,
+        proxy(dying.server, up.server) as lb,
+        lb.site.client() as client,
+    ):
+        log = log_to(path, lb)
+        assert (await ask(client, GET))[0] == 200
+        await until(lambda: path.stat().st_size > 0)
+        log.close()
+    (line,) = lines_of(path)
+    assert (line["server"], line["retries"]) == ("up", 1)
+    assert line["duration"] > 0.2
+    assert line["served"] < 0.15
+
+
+@on_both_loops
+async def test_a_head_request_gets_no_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    async with proxy(refusing("down")) as lb, lb.site.client() as client:
+        log = log_to(path, lb)
+        client.send(b"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n")
+        await client.until(b"\r\n\r\n")
+        await until(lambda: path.stat().st_size > 0)
+        log.close()
+    (line,) = lines_of(path)
+    assert (line["status"], line["bytes"]) == (502, 0)
+
+
+@on_both_loops
+async def test_a_line_that_was_cut_is_completed_before_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole, room = tmp_path / "access.log", os.write, [10]
+
+    def write(descriptor: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written = whole(descriptor, bytes(data[: room[0]]))
+        room[0] -= written
+        return written
+
+    async with upstream(replying(OK)) as a, proxy(a.server) as lb, lb.site.client() as client:
+        log = log_to(path, lb)
+        monkeypatch.setattr("lbkit.proxy.access_log.os.write", write)
+        for target in (b"/1", b"/2", b"/3"):
+            assert (await ask(client, GET.replace(b"/a?b=%ff", target)))[0] == 200
+        log.flush()
+        assert path.stat().st_size == 10
+        assert log.lost == 2, "the first one is only cut"
+        room[0] = 100_000
+        assert (await ask(client, GET.replace(b"/a?b=%ff", b"/4")))[0] == 200
+        await asyncio.sleep(0.01)
+        log.close()
+    assert [line["target"] for line in lines_of(path)] == ["/1", "/4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no named pipes")
+@on_both_loops
+async def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    loop = asyncio.get_running_loop()
+    with pytest.raises(StartFailed, match=r"access log .*pipe"):
+        AccessLog(str(path), "web", Ticker(loop), loop.time)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        async with upstream(replying(OK)) as a, proxy(a.server) as lb, lb.site.client() as client:
+            log = log_to(path, lb)
+            async with asyncio.timeout(20):
+                while not log.lost:
+                    assert (await ask(client, GET))[0] == 200
+            log.close()
+    finally:
+        os.close(reader)

@@ -7,6 +7,7 @@ import random
 
 from lbkit.balancing import Balancer
 from lbkit.config.values import parse_key
+from lbkit.exchange import Exchange
 from lbkit.pool import AdminState, Pool, PoolSettings
 from lbkit.proxy.forward import ForwardSettings
 from lbkit.registry import NoOptions
@@ -338,3 +339,30 @@ async def test_a_request_sent_again_counts_to_its_end() -> None:
         gate.let_one_through()
         assert (await one.response())[0] == 200
         assert pool.start_retry(), "given back"
+
+
+@on_both_loops
+async def test_a_client_that_had_left_before_it_would_have_to_wait_takes_no_place_in_the_queue() -> None:
+    gate = Gate()
+    async with upstream(gate) as a, proxy(a.server) as lb, lb.site.client() as one, lb.site.client() as gone:
+        pool = limited(lb, 1)
+        one.send(GET)
+        await until(lambda: gate.waiting == 1)
+        forward, ended = lb.site.http.handler, asyncio.Event()
+
+        async def late(exchange: Exchange) -> None:
+            await exchange.wait_disconnected()
+            try:
+                await forward(exchange)
+            finally:
+                ended.set()
+
+        lb.site.http.handler = late
+        gone.send(GET)
+        gone.writer.write_eof()
+        async with asyncio.timeout(2):
+            await ended.wait()
+        assert (pool.waiting, pool.queued) == (0, 0)
+        gate.let_one_through()
+        await one.response()
+    assert pool.open_sessions == 0
