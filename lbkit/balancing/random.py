@@ -24,6 +24,7 @@ from lbkit.server import Server
 __all__ = ["Random", "WeightedDraw"]
 
 _TRIES = 8
+_TRIES_OF_MANY = 1 / 8  # of the servers: so many draws cost no more than to list all
 
 
 class WeightedDraw:
@@ -33,7 +34,7 @@ class WeightedDraw:
     is a draw, too.
     """
 
-    __slots__ = ("_bounds", "_guide", "_last", "_parts", "_rng", "_total", "equal", "servers")
+    __slots__ = ("_bounds", "_guide", "_last", "_parts", "_rng", "_total", "_tries", "equal", "servers")
 
     def __init__(self, servers: Sequence[Server], rng: random.Random) -> None:
         self.servers = list(servers)
@@ -42,6 +43,7 @@ class WeightedDraw:
         self._bounds = array("d", accumulate(server.effective_weight for server in servers))
         self._total = self._bounds[-1] if servers else 0.0
         self._last = len(self.servers) - 1
+        self._tries = max(_TRIES, int(len(self.servers) * _TRIES_OF_MANY))
         # Where to begin: the place that a point is in, for each of as many equal parts as there are servers.
         self._parts = len(self.servers) / self._total if servers else 0.0
         self._guide = [] if self.equal else self._make_guide()
@@ -54,12 +56,12 @@ class WeightedDraw:
     def draw(self, exclude: Collection[Server] = (), but: Server | None = None) -> Server | None:
         """A server, none of *exclude* and not *but*; None where none is left.
 
-        An excluded one is drawn again. Only after several tries, when most must be excluded, are the
-        others listed.
+        An excluded one is drawn again. Only when draws have cost as much as it costs to list the others, and
+        so most must be excluded, is that done.
         """
         if not self._total:
             return None
-        for _ in range(_TRIES):
+        for _ in range(self._tries):
             server = self.servers[self._index()]
             if server is not but and server not in exclude:
                 return server

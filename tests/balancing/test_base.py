@@ -59,3 +59,33 @@ def test_any_change_of_candidates(algorithm: str, candidates: list[list[int]], e
         for _ in range(3):
             picked = balancer.pick(now, None, exclude)
             assert picked in allowed if allowed else picked is None
+
+
+class Counted(set[Server]):
+    """Knows how often somebody asked whether a server is in it."""
+
+    asked = 0
+
+    def __contains__(self, server: object) -> bool:
+        self.asked += 1
+        return super().__contains__(server)
+
+
+@pytest.mark.parametrize(
+    "algorithm", [name for name in ALGORITHMS if not PROMISES.get(name, {}).get("scans", False)]
+)
+@pytest.mark.parametrize("weights", [(1,), (1, 2, 3, 5)])
+def test_a_pick_does_not_look_at_every_server_where_most_are_full(
+    algorithm: str, weights: tuple[int, ...]
+) -> None:
+    """Under load most may be full, and so excluded: just then picks must not get dear."""
+    servers = make_servers(*[weights[number % len(weights)] for number in range(5000)])
+    full = Counted(random.Random(7).sample(servers, 4500))
+    for server in full:
+        server.open_sessions = 64
+    balancer = make(algorithm)
+    balancer.update(servers, 0)
+    left = set(servers) - full
+    for number in range(200):
+        assert balancer.pick(1, b"%d" % number, full) in left
+    assert full.asked / 200 < 200
