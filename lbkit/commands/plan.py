@@ -78,9 +78,10 @@ def plan_command(
     """
     config = load(new, catalog())
     before = None if old is None else load(old, catalog())
-    trace = read_access_log(log)
     if wanted is not None and wanted not in config.pools:
         raise ConfigError(f'--pool: {new} has no pool "{wanted}"{nearest(wanted, config.pools)}')
+    with _Bars() as bars:
+        trace = read_access_log(log, bars.of_reading(log))
     groups, left_out = _by_pool(trace, config, wanted)
     for line in (*_skipped(trace), *left_out):
         click.echo(f"lbkit: {line}", err=True)
@@ -225,6 +226,11 @@ class _Bars:
 
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
+
+    def of_reading(self, log: Path) -> Callable[[float], None]:
+        """What is told the part of *log* that is read."""
+        task = self._progress.add_task(f"reading {log.name}", total=1.0)
+        return lambda part: self._progress.update(task, completed=part)
 
     def of(self, pool: str, label: str, requests: int) -> Callable[[int, float], None]:
         """What a simulation of *requests* calls now and then."""

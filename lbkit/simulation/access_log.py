@@ -18,12 +18,13 @@ import calendar
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from lbkit.errors import ConfigError
 
@@ -31,6 +32,8 @@ __all__ = ["AccessLogTrace", "AccessRecord", "parse_access_log", "read_access_lo
 
 _TOLD = 5
 _LONGEST = 1e6
+_STRIDE = 1 << 14
+"""Lines between two reports of progress."""
 
 
 class AccessRecord(NamedTuple):
@@ -64,6 +67,10 @@ class AccessLogTrace:
     """The first few lines that were left out: file:line: reason."""
 
 
+_Once: TypeAlias = Callable[[str], str]
+"""Gives the same object for equal texts: a log has few clients, targets and servers in many lines."""
+
+
 class _Line(NamedTuple):
     """An nginx line: `second` is when it ended, exact where the line says."""
 
@@ -72,11 +79,15 @@ class _Line(NamedTuple):
     record: AccessRecord
 
 
-def read_access_log(path: Path) -> AccessLogTrace:
-    """The requests in a file. Raises ConfigError when it cannot be read or has no good line."""
+def read_access_log(path: Path, progress: Callable[[float], None] | None = None) -> AccessLogTrace:
+    """The requests in a file. Raises ConfigError when it cannot be read or has no good line.
+
+    *progress* is told the part that is read, 0–1, now and then.
+    """
     try:
         # A byte that is no UTF-8 spoils its own line only.
-        with path.open(encoding="utf-8", errors="replace") as lines:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            lines = file if progress is None else _telling(file, path.stat().st_size, progress)
             trace = parse_access_log(lines, str(path))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
@@ -85,19 +96,34 @@ def read_access_log(path: Path) -> AccessLogTrace:
     return trace
 
 
+def _telling(lines: Iterable[str], size: int, progress: Callable[[float], None]) -> Iterator[str]:
+    """*lines* of a file of *size* bytes, and now and then how far it is: a character is mostly a byte."""
+    read = 0
+    for number, line in enumerate(lines):
+        if not number % _STRIDE and size:
+            progress(min(1.0, read / size))
+        read += len(line)
+        yield line
+
+
 def parse_access_log(lines: Iterable[str], name: str) -> AccessLogTrace:
     """The requests in *lines*, which may be of both formats; *name* is told with the lines left out."""
     trace = AccessLogTrace(name)
     ended: list[_Line] = []
+    known: dict[str, str] = {}
+
+    def once(text: str) -> str:
+        return known.setdefault(text, text)
+
     for number, line in enumerate(lines, 1):
         text = line.strip()
         if not text:
             continue
         try:
             if text.startswith("{"):
-                trace.records.append(_read_json(text))
+                trace.records.append(_read_json(text, once))
             else:
-                ended.append(_read_nginx(text))
+                ended.append(_read_nginx(text, once))
         except ValueError as error:
             trace.skipped += 1
             if len(trace.problems) < _TOLD:
@@ -110,7 +136,7 @@ def parse_access_log(lines: Iterable[str], name: str) -> AccessLogTrace:
 # ------------------------------------------------------------------------------------ lbkit's JSON
 
 
-def _read_json(text: str) -> AccessRecord:
+def _read_json(text: str, once: _Once) -> AccessRecord:
     try:
         line: Any = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -128,11 +154,11 @@ def _read_json(text: str) -> AccessRecord:
         served if server else math.nan,
         _seconds(line.get("duration"), "duration"),
         _whole(line, "status"),
-        _text(line, "client"),
-        _text(line, "host"),
-        _text(line, "target"),
-        pool,
-        server,
+        once(_text(line, "client")),
+        once(_text(line, "host")),
+        once(_text(line, "target")),
+        once(pool),
+        once(server),
         bool(pool),
     )
 
@@ -183,7 +209,7 @@ _BARE_TIME = re.compile(r"[0-9]+\.[0-9]{3}")
 _UPSTREAM = re.compile(r"(?:[0-9]+(?:\.[0-9]+){3}|\[[0-9a-f:.]+\]):[0-9]+|unix:/\S+")
 
 
-def _read_nginx(text: str) -> _Line:
+def _read_nginx(text: str, once: _Once) -> _Line:
     match = _COMBINED.fullmatch(text)
     if match is None:
         raise ValueError("neither lbkit's JSON nor nginx's combined format")
@@ -203,11 +229,11 @@ def _read_nginx(text: str) -> _Line:
         served,
         duration,
         int(match["status"]),
-        match["client"],
+        once(match["client"]),
         "",
-        request[1] if request else "",
+        once(request[1]) if request else "",
         "",
-        "" if server == "-" else server,
+        "" if server == "-" else once(server),
     )
     return _Line(ended, exact is not None, record)
 
@@ -242,6 +268,7 @@ def _time(text: str) -> float:
     return float(text)
 
 
+@lru_cache(maxsize=16)  # lines of one second follow each other
 def _epoch(text: str) -> float:
     match = _DATE.fullmatch(text)
     if match is None or match[2] not in _MONTHS:

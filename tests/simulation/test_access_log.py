@@ -141,6 +141,16 @@ def test_files(tmp_path: Path) -> None:
     assert read_access_log(path).skipped == 1
 
 
+def test_the_progress_of_reading_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.log"
+    path.write_text(f"{line()}\n" * 40_000)
+    parts: list[float] = []
+    trace = read_access_log(path, parts.append)
+    assert len(trace.records) == 40_000
+    assert parts == pytest.approx([0, 16384 / 40_000, 32768 / 40_000])
+    assert trace.records[0].target is trace.records[-1].target, "a text of many lines is kept once"
+
+
 @given(
     st.lists(
         st.text()
