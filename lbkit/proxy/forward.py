@@ -139,7 +139,7 @@ class Forwarder:
         try:
             while True:
                 try:
-                    server = await self._acquire(exchange, key, tried)
+                    server = await self._acquire(exchange, key, tried, budget)
                 except NoServerAvailable:
                     if failure is not None:
                         raise failure from None  # there were servers, and all failed
@@ -167,7 +167,9 @@ class Forwarder:
         finally:
             budget.give_back()
 
-    async def _acquire(self, exchange: Exchange, key: bytes | None, tried: list[Server]) -> Server:
+    async def _acquire(
+        self, exchange: Exchange, key: bytes | None, tried: list[Server], budget: _Budget
+    ) -> Server:
         """A server for the next attempt, acquired; waits where all are at their limit.
 
         Raises NoServerAvailable, or ClientError when the client left meanwhile.
@@ -175,10 +177,12 @@ class Forwarder:
         now = self._clock()
         stuck = self._stuck_to(exchange, tried) if self._cookie else None
         if stuck is not None and stuck.is_full:
+            budget.harmless()
             return await self._wait(exchange, tried, stuck)
         try:
             server = stuck or self.pool.pick(now, key, tried)
         except PoolFull:
+            budget.harmless()
             return await self._wait(exchange, tried, None)
         server.counters.picks += stuck is not None
         self.pool.acquire(server, now)
@@ -237,7 +241,7 @@ class Forwarder:
         try:
             connection = await self._connection(server, reuse)
             attempt.connected()
-            budget.connected()
+            budget.harmless()
             self._active.add(connection)
             self._ticker.wake(self._tick)
             await self._relay(connection, exchange, attempt)
@@ -356,8 +360,9 @@ class Forwarder:
 class _Budget:
     """A request's part of the pool's retry budget.
 
-    A try after a failed connect counts until it is connected: no server has seen the request before, so that
-    it makes no more work. One after an answer that never came counts until its end.
+    A try after a failed connect counts until it is connected or stands in line for a place: no server has
+    seen the request before, so that it makes no more work. One after an answer that never came counts until
+    its end.
     """
 
     def __init__(self, pool: Pool) -> None:
@@ -371,8 +376,8 @@ class _Budget:
         self._only_connects = isinstance(failure, ConnectFailed)
         return self._is_taken
 
-    def connected(self) -> None:
-        """The try has its connection."""
+    def harmless(self) -> None:
+        """The try is connected, or waits until a limit allows it."""
         if self._only_connects:
             self.give_back()
 

@@ -113,6 +113,7 @@ class TcpSession:
             self._waiter = self._pool.wait(now, deadline, self._woken, self._tried)
         except PoolFull as error:
             self._give_up(error)
+        self._end_retry()  # in line it makes no work; its place comes when a limit allows
 
     def _woken(self, waiter: Waiter) -> None:
         self._waiter = None

@@ -366,3 +366,28 @@ async def test_a_client_that_had_left_before_it_would_have_to_wait_takes_no_plac
         gate.let_one_through()
         await one.response()
     assert pool.open_sessions == 0
+
+
+@on_both_loops
+async def test_a_retry_that_stands_in_line_takes_nothing_of_the_budget() -> None:
+    gate = Gate()
+    async with (
+        upstream(gate, "good") as good,
+        proxy(refusing("down"), good.server) as lb,
+        lb.site.client() as one,
+        lb.site.client() as two,
+    ):
+        pool = limited(lb, 1)
+        pool.settings = PoolSettings(retry_minimum=1, retry_percent=0)
+        pool.acquire(pool["good"], 0)
+        one.send(GET)
+        two.send(GET)
+        await until(lambda: pool.waiting == 2)
+        assert pool.retries_refused == 0
+        pool.release(pool["good"], 0)
+        for client in (one, two):
+            gate.let_one_through()
+            assert (await client.response())[0] == 200
+        await until(lambda: pool.open_sessions == 0)
+        assert pool.start_retry(), "all of it is given back"
+        assert not pool.start_retry()

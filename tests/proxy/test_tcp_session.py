@@ -356,3 +356,20 @@ async def until(condition) -> None:  # type: ignore[no-untyped-def]
     async with asyncio.timeout(5):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+@on_both_loops
+async def test_a_retry_that_stands_in_line_takes_nothing_of_the_budget() -> None:
+    async with Backend(echo) as one, Balancer(free_address(), one) as balancer:
+        pool = limit(balancer, 1)
+        pool.settings = PoolSettings(retry_minimum=1, retry_percent=0)
+        _, holder = await balancer.open()
+        await until(lambda: pool["b"].open_sessions == 1)
+        waiting = [asyncio.create_task(balancer.exchange(b"%d" % i)) for i in range(2)]
+        await until(lambda: pool.waiting == 2)
+        assert pool.retries_refused == 0
+        holder.close()
+        assert await asyncio.gather(*waiting) == [b"0", b"1"]
+        await until(lambda: pool.open_sessions == 0)
+        assert pool.start_retry(), "all of it is given back"
+        assert not pool.start_retry()
