@@ -88,3 +88,13 @@ def _check(change: Any, problems: Problems) -> None:
         problems.add("address", "a server needs a port other than 0")
     if isinstance(change, NewServer) and not change.name and not problems.lines:
         problems.add("name", "a name must not be empty")
+    if isinstance(change, NewServer) and not _is_unicode(change.name):
+        problems.add("name", "is not Unicode text")  # JSON can say half of a character; metrics can't
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 from lbkit.metrics import Family
 from lbkit.pool import Pool, Standing
@@ -129,13 +129,14 @@ def _server_families(view: View) -> list[Family]:
     counted = {
         key: Family(f"lbkit_server_{key}", text, "counter", labels) for key, text in _SERVER_COUNTERS.items()
     }
+    moved = _bytes(view)
     for pool in view.pools:
         for server in pool:
             where = [pool.name, server.name]
             up.add(where, pool.member(server.name).standing is Standing.UP)
             open_sessions.add(where, server.open_sessions)
             weight.add(where, server.weight)
-            bytes_in, bytes_out = _bytes(server, view)
+            bytes_in, bytes_out = moved[server]
             bytes_moved.add([*where, "in"], bytes_in)
             bytes_moved.add([*where, "out"], bytes_out)
             for key, family in counted.items():
@@ -143,17 +144,26 @@ def _server_families(view: View) -> list[Family]:
     return [up, open_sessions, weight, bytes_moved, *counted.values()]
 
 
-def _bytes(server: Server, view: View) -> tuple[int, int]:
-    """Bytes in and out of *server*, sessions in progress included."""
-    mine = [(bytes_in, bytes_out) for other, bytes_in, bytes_out in view.unsettled if other is server]
-    return (
-        server.counters.bytes_in + sum(bytes_in for bytes_in, _ in mine),
-        server.counters.bytes_out + sum(bytes_out for _, bytes_out in mine),
-    )
+_Bytes: TypeAlias = dict[Server, tuple[int, int]]
+
+
+def _bytes(view: View) -> _Bytes:
+    """Bytes in and out of each server, sessions in progress included; each session is looked at once."""
+    total = {
+        server: (server.counters.bytes_in, server.counters.bytes_out)
+        for pool in view.pools
+        for server in pool
+    }
+    for server, bytes_in, bytes_out in view.unsettled:
+        if server in total:
+            before_in, before_out = total[server]
+            total[server] = before_in + bytes_in, before_out + bytes_out
+    return total
 
 
 def status(view: View) -> dict[str, Any]:
     """The same as plain data for JSON: pools, servers, their state and why."""
+    moved = _bytes(view)
     return {
         "listeners": {
             listener.name: {
@@ -166,24 +176,24 @@ def status(view: View) -> dict[str, Any]:
             }
             for listener in view.listeners
         },
-        "pools": {pool.name: _pool_status(pool, view) for pool in view.pools},
+        "pools": {pool.name: _pool_status(pool, view, moved) for pool in view.pools},
         "reloads": view.reloads,
         "failed_reloads": view.failed_reloads,
     }
 
 
-def _pool_status(pool: Pool, view: View) -> dict[str, Any]:
+def _pool_status(pool: Pool, view: View, moved: _Bytes) -> dict[str, Any]:
     return {
         "available": [server.name for server in pool.candidates()],
         "waiting": pool.waiting,
         **{key: getattr(pool, key) for key in _POOL_COUNTERS},
-        "servers": {server.name: _server_status(pool, server, view) for server in pool},
+        "servers": {server.name: _server_status(pool, server, view, moved[server]) for server in pool},
     }
 
 
-def _server_status(pool: Pool, server: Server, view: View) -> dict[str, Any]:
+def _server_status(pool: Pool, server: Server, view: View, moved: tuple[int, int]) -> dict[str, Any]:
     member = pool.member(server.name)
-    bytes_in, bytes_out = _bytes(server, view)
+    bytes_in, bytes_out = moved
     return {
         "address": str(server.address),
         "state": member.standing.value,

@@ -40,6 +40,7 @@ def test_every_problem_of_a_change(body: str, problems: list[str]) -> None:
     [
         ("{}", ['missing key "name"', 'missing key "address"']),
         ('{"name": "", "address": "a:1"}', ["name: a name must not be empty"]),
+        ('{"name": "\\ud800", "address": "a:1"}', ["name: is not Unicode text"]),
     ],
 )
 def test_every_problem_of_a_new_server(body: str, problems: list[str]) -> None:

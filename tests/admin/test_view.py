@@ -47,3 +47,20 @@ def test_families() -> None:
     assert found["lbkit_listener_open_sessions"] == {("web",): 1}
     assert found["lbkit_http_responses"] == {("web", "2xx"): 7}
     assert found["lbkit_reloads"] == {(): 3}
+
+
+def test_a_scrape_does_not_look_at_every_session_for_every_server() -> None:
+    class Counted(list):  # type: ignore[type-arg]
+        looks = 0
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            self.looks += 1
+            return super().__iter__()
+
+    servers = make_servers(*[1] * 50)
+    unsettled = Counted((server, 1, 2) for server in servers for _ in range(2))
+    view = View(now=1.0, listeners=[], pools=[make_pool(*servers)], unsettled=unsettled)
+    shown = status(view)["pools"]["p"]["servers"]
+    assert {(row["bytes_in"], row["bytes_out"]) for row in shown.values()} == {(2, 4)}
+    assert families(view)
+    assert unsettled.looks <= 2
