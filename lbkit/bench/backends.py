@@ -120,30 +120,43 @@ class Backend:
             self._done(request)
         self._look()
 
-    async def change(self, speed: float | None, down: str | None) -> None:
-        """Another speed, or down (``refuse`` or ``silent``), or with neither up again at the usual speed."""
+    async def begin(self, event: Event) -> None:
+        """*event* happens to it."""
+        self._machine.begin(event)
+        await self._change()
+
+    async def end(self, event: Event) -> None:
+        """It is over."""
+        self._machine.end(event)
+        await self._change()
+
+    async def _change(self) -> None:
+        """Into the condition that events want it in."""
         machine, now = self._machine, self._loop.time()
+        speed, down = machine.condition()
+        if speed != machine.speed:
+            self._set_speed(speed, now)
+        machine.is_up = down is None
         if down is not None:
-            machine.is_up = False
             self._drop_all(now)
-            if down == "refuse":
-                assert self._server is not None
-                self._server.close()
-                for connection in list(self._connections):
-                    connection.abort()
+        if down == "refuse":
+            assert self._server is not None
+            self._server.close()
+            for connection in list(self._connections):
+                connection.abort()
+        elif self._server is None or not self._server.is_serving():
+            await self.listen()
+
+    def _set_speed(self, speed: float, now: float) -> None:
+        machine = self._machine
+        machine.set_speed(speed, now)
+        if isinstance(machine, Sharing):
+            self._look()
             return
-        if not machine.is_up:
-            machine.is_up = True
-            if self._server is None or not self._server.is_serving():
-                await self.listen()
-        machine.set_speed(machine.spec.speed if speed is None else speed, now)
         for request, (connection, timer) in list(self._waiting.items()):
             if timer is not None:
                 timer.cancel()
-            if not isinstance(machine, Sharing):
-                self._waiting[request] = (connection, self._timer(request, machine.due(request, now)))
-        if isinstance(machine, Sharing):
-            self._look()
+            self._waiting[request] = (connection, self._timer(request, machine.due(request, now)))
 
     def _drop_all(self, now: float) -> None:
         for _, timer in self._waiting.values():
@@ -197,12 +210,12 @@ async def _play(event: Event, backends: list[Backend], start: float) -> None:
     while True:
         await asyncio.sleep(start + event.at + shift - loop.time())
         for backend in backends:
-            await backend.change(event.speed, event.down)
+            await backend.begin(event)
         if event.until is None:
             return
         await asyncio.sleep(start + event.until + shift - loop.time())
         for backend in backends:
-            await backend.change(None, None)
+            await backend.end(event)
         if event.every is None:
             return
         shift += event.every

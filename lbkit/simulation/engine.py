@@ -373,26 +373,28 @@ class Engine:
 
         def begin(now: float) -> None:
             for machine in wanted:
-                self._apply(machine, event, now)
+                machine.begin(event)
+                self._apply(machine, now)
             if event.every is not None and self._arriving:
                 self._plan(event, round_ + 1)
 
         def undo(now: float) -> None:
             for machine in wanted:
-                if event.speed is not None:
-                    self._set_speed(machine, machine.spec.speed, now)
-                else:
-                    machine.is_up, machine.refuses = True, False
+                machine.end(event)
+                self._apply(machine, now)
 
         self.at(event.at + shift, begin)
         if event.until is not None:
             self.at(event.until + shift, undo)
 
-    def _apply(self, machine: Machine, event: Event, now: float) -> None:
-        if event.speed is not None:
-            self._set_speed(machine, event.speed, now)
+    def _apply(self, machine: Machine, now: float) -> None:
+        """Put *machine* into the condition that events want it in."""
+        speed, down = machine.condition()
+        if speed != machine.speed:
+            self._set_speed(machine, speed, now)
+        was_up, machine.is_up, machine.refuses = machine.is_up, down is None, down == "refuse"
+        if machine.is_up or not was_up:
             return
-        machine.is_up, machine.refuses = False, event.down == "refuse"
         lost = self._take_out(machine)
         machine.clear(now)
         for request in lost:

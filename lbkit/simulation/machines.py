@@ -19,10 +19,11 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
+from typing import Literal
 
 from lbkit.pool import Pool
 from lbkit.server import Server
-from lbkit.simulation.scenario import ServerSpec
+from lbkit.simulation.scenario import Event, ServerSpec
 
 __all__ = ["Fifo", "Machine", "Request", "Sharing", "SingleFifo", "Unlimited", "make_machine"]
 
@@ -86,6 +87,7 @@ class Machine:
     """
 
     __slots__ = (
+        "_events",
         "_latencies",
         "_progress",
         "_since",
@@ -111,6 +113,21 @@ class Machine:
         self._progress = 0.0
         self._since = 0.0
         self._latencies: dict[int, deque[float]] = {}
+        self._events: list[Event] = []
+
+    def begin(self, event: Event) -> None:
+        """*event* happens from now on: see `condition`."""
+        self._events.append(event)
+
+    def end(self, event: Event) -> None:
+        """It is over."""
+        self._events.remove(event)
+
+    def condition(self) -> tuple[float, Literal["refuse", "silent"] | None]:
+        """The speed that it should have, and how it is down if it is: of events that overlap the last says."""
+        speeds = [event.speed for event in self._events if event.speed is not None]
+        downs = [event.down for event in self._events if event.down is not None]
+        return speeds[-1] if speeds else self.spec.speed, downs[-1] if downs else None
 
     def progress(self, now: float) -> float:
         """Seconds of work that a slot has had time for."""

@@ -97,6 +97,18 @@ async def test_events() -> None:
         assert await slowed == pytest.approx(0.4, abs=0.15)
 
 
+async def test_another_event_does_not_bring_a_server_up() -> None:
+    dead = event(0.0, "a", down="refuse", until=0.9)
+    slow = event(0.1, "a", speed=0.5, until=0.2)
+    async with running((ServerSpec("a"),), dead, slow) as servers:
+        servers.start()
+        await asyncio.sleep(0.4)
+        with pytest.raises(ConnectionError):
+            await servers.ask("a", 0)
+        await asyncio.sleep(0.8)
+        assert await servers.ask("a", 0.1) < 0.18, "the speed is the usual one again, too"
+
+
 async def test_silence() -> None:
     async with running((ServerSpec("a"),), event(0.0, "a", down="silent", until=0.5)) as servers:
         servers.start()

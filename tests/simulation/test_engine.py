@@ -216,6 +216,16 @@ def test_limits_and_load_are_each_balancers_own() -> None:
     assert result.servers[0].peak_load == 4
 
 
+def test_events_that_overlap() -> None:
+    """The end of one is not the end of the other."""
+    slow = (at(0, "a", speed=0.5, until=10), at(1, "a", speed=0.25, until=3))
+    assert total(run((0.0, 2.0), events=slow)) == 1 + 2 + 2, "0.5 + 0.5 + 1 seconds of work"
+    down = (at(0, "a", down="refuse", until=10), at(1, "a", down="refuse", until=3))
+    assert run((5.0, 1.0), (11.0, 1.0), events=down).errors == {"connect": 1}
+    both = (at(0, "a", down="refuse", until=10), at(1, "a", speed=0.5, until=3))
+    assert run((5.0, 1.0), (11.0, 1.0), events=both).errors == {"connect": 1}
+
+
 def test_the_warm_up_is_served_but_not_counted() -> None:
     result = run((0.0, 5.0), (4.0, 1.0), warmup=Duration(1))
     assert (result.requests, result.latency.count, total(result)) == (1, 1, 2)
