@@ -7,6 +7,7 @@ that all algorithms meet the same requests.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,14 @@ from lbkit.simulation.trace import Trace
 __all__ = ["Event", "HealthSpec", "PoolSpec", "Scenario", "ServerSpec"]
 
 Failure = Literal["connect", "timeout", "error"]
+
+
+def _check_speed(speed: float) -> None:
+    """Within limits in which no latency is beyond a float of 32 bits."""
+    if not 0 <= speed <= 1e9:
+        raise ValueError(f"speed: {speed:g} is not from 0 to 1e9")
+    if 0 < speed < 1e-9:
+        raise ValueError(f"speed: {speed:g} is neither 0 nor at least 1e-9")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +66,7 @@ class ServerSpec:
             raise ValueError(f"count: {self.count} is not from 1 to 100000")
         if not 0 <= self.weight <= 256:
             raise ValueError(f"weight: {self.weight} is not from 0 to 256")
-        if not 0 <= self.speed < 1e9:
-            raise ValueError(f"speed: {self.speed:g} is not 0 or more")
+        _check_speed(self.speed)
         if not 0 <= self.concurrency <= 1_000_000:
             raise ValueError(f"concurrency: {self.concurrency} is not from 0 to 1000000")
         if self.max_connections < 0:
@@ -80,8 +88,8 @@ class Event:
     """``[[events]]``: something happens to a server, or to all of a ``[[servers]]`` table by its name.
 
     It gets another `speed`, or goes `down`: ``refuse`` breaks what is open and refuses connections at once,
-    ``silent`` is heard of no more, as after a network failure. At `until`, where given, everything is as
-    configured again; with `every` both are repeated at that distance (flapping).
+    ``silent`` is heard of no more, as after a network failure. At `until`, where given, that is over; with
+    `every` both are repeated at that distance (flapping). Of several speeds at a time the last one counts.
     """
 
     at: Duration
@@ -94,8 +102,8 @@ class Event:
     def __post_init__(self) -> None:
         if (self.speed is None) == (self.down is None):
             raise ValueError("server: say either speed or down for it")
-        if self.speed is not None and not 0 <= self.speed < 1e9:
-            raise ValueError(f"speed: {self.speed:g} is not 0 or more")
+        if self.speed is not None:
+            _check_speed(self.speed)
         if not is_number(self.at):
             return
         if self.until is not None and self.until <= self.at:
@@ -136,8 +144,8 @@ class PoolSpec:
 
     def __post_init__(self) -> None:
         for key in ("retry_percent", "retry_minimum", "max_queue", "panic_threshold"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: {getattr(self, key):g} is negative")
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"{key}: {getattr(self, key):g} is not a number from 0 on")
 
 
 @dataclass(frozen=True, slots=True)

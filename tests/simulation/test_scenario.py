@@ -67,6 +67,8 @@ def test_a_trace_without_service_is_played_as_it_is() -> None:
         (lambda: ServerSpec(count=0), "count: 0"),
         (lambda: ServerSpec(weight=257), "weight: 257"),
         (lambda: ServerSpec(speed=-1), "speed: -1"),
+        (lambda: ServerSpec(speed=1e-300), "speed: 1e-300 is neither 0 nor at least 1e-9"),
+        (lambda: PoolSpec(retry_percent=float("nan")), "retry_percent: nan is not a number"),
         (lambda: ServerSpec(concurrency=-1), "concurrency: -1"),
         (lambda: ServerSpec(max_connections=-1), "max_connections: -1"),
         (lambda: ServerSpec(drops=True), "drops: only with"),
