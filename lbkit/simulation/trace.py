@@ -6,6 +6,8 @@
     0.000,0.012,alice,web1         seconds, or durations such as 12ms
     0.004,30ms                     key and server are optional, and so is service where the scenario has one
 
+Times of a wall clock (seconds since 1970) count from the first one on.
+
 Empty lines and those that begin with # are no requests. Any other line that cannot be read, or that goes back
 in time, is left out, counted, and the first few are told with file, line and reason: a day's log must not be
 useless for one broken line, and none may be lost silently.
@@ -28,6 +30,10 @@ from lbkit.errors import ConfigError
 __all__ = ["Trace", "TraceEntry", "parse_trace", "read_service", "read_trace"]
 
 _TOLD = 5
+_WALL_CLOCK = 1e8
+"""Seconds from which on a first time can only be since 1970: three years."""
+_LONGEST = 36_500 * 86_400.0
+"""Seconds that a request may take, as in durations."""
 _COLUMNS = ("time", "service", "key", "server")
 
 
@@ -66,8 +72,8 @@ class Trace:
             raise ValueError(f"the time {entry.time:g} is not a number of seconds from 0 on")
         if self.times and entry.time < self.times[-1]:
             raise ValueError(f"the time {entry.time:g} is before {self.times[-1]:g} of the request before")
-        if entry.service is not None and not 0 <= entry.service < math.inf:
-            raise ValueError(f"the service time {entry.service:g} is not a number of seconds from 0 on")
+        if entry.service is not None:
+            _check_service(entry.service)
         self.times.append(entry.time)
         self.works.append(math.nan if entry.service is None else entry.service)
         self.keys.append(entry.key)
@@ -109,11 +115,15 @@ def parse_trace(lines: Iterable[str], name: str, *, needs_service: bool = False)
     trace = Trace(name)
     known: dict[str, str] = {}
     keys: dict[bytes, bytes] = {}
+    start = 0.0
     for number, cells in _cells(lines):
         if number == 1 and cells[0].lower() == _COLUMNS[0]:
             continue
         try:
-            trace.append(_entry(cells, known, keys, needs_service))
+            entry = _entry(cells, known, keys, needs_service)
+            if not trace and entry.time >= _WALL_CLOCK:
+                start = entry.time
+            trace.append(entry._replace(time=entry.time - start) if start else entry)
         except ValueError as error:
             trace.skip(number, str(error))
     return trace
@@ -143,6 +153,13 @@ def _entry(
     )
 
 
+def _check_service(seconds: float) -> None:
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"the service time {seconds:g} is not a number of seconds from 0 on")
+    if seconds > _LONGEST:
+        raise ValueError(f"the service time {seconds:g} is longer than 36500 days")
+
+
 def _seconds(text: str, what: str) -> float:
     try:
         return float(text)
@@ -161,8 +178,7 @@ def read_service(path: Path) -> tuple[array[float], Trace]:
         for number, cells in _cells(lines):
             try:
                 seconds = _seconds(cells[0], "service time")
-                if not 0 <= seconds < math.inf:
-                    raise ValueError(f"the service time {seconds:g} is not a number of seconds from 0 on")
+                _check_service(seconds)
             except ValueError as error:
                 report.skip(number, str(error))
             else:

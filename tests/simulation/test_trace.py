@@ -92,3 +92,17 @@ def test_a_trace_of_entries() -> None:
     trace = Trace.of([TraceEntry(1, 0.5, b"k", "web1"), TraceEntry(0.5)])
     assert list(trace.times) == [1]
     assert trace.problems == ["trace:2: the time 0.5 is before 1 of the request before"]
+
+
+def test_times_of_a_wall_clock_count_from_the_first() -> None:
+    """Otherwise fifty years of health checks come before the first request."""
+    trace = parse_trace(["time,service", "1795600800.5,0.1", "5,0.1", "1795600802.0,0.1"], "x")
+    assert list(trace.times) == [0, 1.5]
+    assert trace.skipped == 1
+    assert list(parse_trace(["5,0.1", "1795600802,0.1"], "x").times) == [5, 1795600802]
+
+
+def test_a_service_time_beyond_all_measure_is_skipped() -> None:
+    trace = parse_trace(["0,1e300", "1,1"], "x")
+    assert list(trace.works) == [1]
+    assert trace.problems == ["x:1: the service time 1e+300 is longer than 36500 days"]
