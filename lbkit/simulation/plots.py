@@ -129,7 +129,9 @@ def _draw_latency(axes: Axes, results: Sequence[Result]) -> None:
             continue
         times, parts = _tail(result)
         axes.plot([seconds * scale for seconds in times], parts, label=_name(result), **look)
-    axes.set_xscale("log")
+    # A logarithmic axis needs something above 0.
+    if axes.dataLim.xmax > 0:
+        axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(top=1.2)
     axes.set_xlabel(f"Latency ({unit})")
@@ -144,7 +146,11 @@ def _tail(result: Result) -> tuple[list[float], list[float]]:
         (seconds, (part * count + failed) / (count + failed)) for seconds, part in result.latency.exceeded()
     ]
     # The last one, than which nobody took longer, has no place on a logarithmic axis.
-    shown = [point for point in points if 0.5 / (count + failed) < point[1] < 0.98] or points[-1:]
+    lowest = 0.5 / (count + failed)
+    shown = [point for point in points if lowest < point[1] < 0.98]
+    if not shown:  # all took the same: a step
+        at, left = points[-1]
+        shown = [(at, 1.0), (at, max(left, lowest))]
     return [seconds for seconds, _ in shown], [part for _, part in shown]
 
 
@@ -164,8 +170,9 @@ def _draw_over_time(panels: list[Axes], results: Sequence[Result]) -> None:
             panels[2].plot(ends, [window.errors / (window.end - window.start) for window in merged], **look)
     panels[0].set_ylabel("Requests in the\nfullest server")
     panels[1].set_ylabel(f"99th percentile of\nlatency ({unit})")
-    panels[1].set_yscale("log")
-    _plain_labels(panels[1])
+    if panels[1].dataLim.ymax > 0:
+        panels[1].set_yscale("log")
+        _plain_labels(panels[1])
     if len(panels) > 2:
         panels[2].set_ylabel("Failed requests\n(1/s)")
     for axes in panels:

@@ -53,6 +53,15 @@ def test_nothing_succeeded() -> None:
     assert latency_figure([write]).legends == []
 
 
+@pytest.mark.parametrize("latency", [0.0, 0.01])
+def test_all_requests_took_the_same(latency: float, tmp_path: Path) -> None:
+    """Matplotlib's warning about an axis without anything above 0 would be an error here."""
+    result = make_result([latency] * 5)
+    write_plots([result], tmp_path)
+    (line,) = latency_figure([result]).axes[0].get_lines()
+    assert list(line.get_ydata()) == [1.0, 0.1]
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StartFailed, match="cannot be written"):
