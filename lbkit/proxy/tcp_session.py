@@ -240,6 +240,16 @@ class TcpSession:
             self._outcome = Outcome.TIMEOUT
             relay.abort()
 
+    def leave_if_reset(self) -> None:
+        """End it where the client has reset the connection while it waits for a place.
+
+        One that only closed its side may still want an answer, and waits on.
+        """
+        if self._waiter is None or self._client is None:
+            return
+        if self._client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self.abort()
+
     def abort(self) -> None:
         """End it now, whatever state it is in."""
         if self._relay is not None:
@@ -352,6 +362,8 @@ class TcpService:
                 pool.advance(now)
         for session in [s for s in self._connecting if 0 < s.connect_deadline <= now]:
             session.connect_timed_out()
+        for session in list(self._connecting):
+            session.leave_if_reset()
         if now >= self._next_look:
             self._next_look = now + self._look_interval()
             for session in list(self._relaying):

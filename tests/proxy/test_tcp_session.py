@@ -373,3 +373,19 @@ async def test_a_retry_that_stands_in_line_takes_nothing_of_the_budget() -> None
         await until(lambda: pool.open_sessions == 0)
         assert pool.start_retry(), "all of it is given back"
         assert not pool.start_retry()
+
+
+@on_both_loops
+async def test_a_client_that_resets_its_connection_leaves_the_queue() -> None:
+    async with Backend(echo) as one, Balancer(one) as balancer:
+        pool = limit(balancer, 1)
+        _, holder = await balancer.open()
+        await until(lambda: pool.open_sessions == 1)
+        _, gone = await balancer.open()
+        await until(lambda: pool.waiting == 1)
+        sock = gone.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.transport.abort()
+        await until(lambda: pool.waiting == 0)
+        assert balancer.service.failed_sessions == 0, "nobody refused it"
+        holder.close()
