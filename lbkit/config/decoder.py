@@ -171,6 +171,8 @@ def _stand_in(field: dataclasses.Field[Any], kind: Any, path: str) -> Any:
         return field.default
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
+    if kind is int or kind is float:
+        return kind(1)  # within the bounds of all that is required
     # Different for each key, so that it is no duplicate of another one.
     return Address(path=path) if kind is Address else path
 

@@ -335,3 +335,22 @@ def test_an_access_log_is_relative_to_the_configuration(tmp_path: Path) -> None:
     text = TCP.replace("MORE", 'mode = "http"\naccess_log = "a.log"').replace("OPTIONS", "")
     assert loads(text, catalog(), tmp_path).listeners["a"].access_log == str(tmp_path / "a.log")
     assert loads(text.replace("a.log", "-"), catalog(), tmp_path).listeners["a"].access_log == "-"
+
+
+@pytest.mark.parametrize("agent", ["", 'port = "80"', "port = 1.5"])
+def test_a_number_that_is_missing_or_wrong_is_one_problem(agent: str) -> None:
+    text = f"""
+    [listeners.l]
+    listen = "127.0.0.1:1"
+    pool = "p"
+    [pools.p.agent]
+    {agent}
+    [[pools.p.servers]]
+    name = "a"
+    address = "127.0.0.1:2"
+    """
+    with pytest.raises(ConfigError) as caught:
+        loads(text, catalog())
+    (problem,) = caught.value.problems
+    assert problem.startswith("pools.p.agent")
+    assert "port" in problem
