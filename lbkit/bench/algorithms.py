@@ -96,6 +96,8 @@ def _check(scenario: Scenario) -> None:
         raise ConfigError("duration: a live run needs an end, at most an hour; set duration or requests")
     if set(scenario.pool.retry_on) != {"connect"}:
         raise ConfigError('pool.retry_on: live balancers retry failed connections only: leave ["connect"]')
+    if scenario.passive is not None and scenario.health is None:
+        raise ConfigError("passive: live balancers count errors only beside checks: add [health]")
 
 
 async def _run(scenario: Scenario, algorithm: str, progress: Callable[[float], None]) -> Result:
@@ -280,16 +282,21 @@ def configuration(scenario: Scenario, algorithm: str, ports: dict[str, int], num
     ]
     options = scenario.options.get(algorithm)
     if options is not None:
-        lines.append("[pools.bench.options]")
-        lines += [
-            f"{field.name} = {_value(getattr(options, field.name))}" for field in dataclasses.fields(options)
-        ]
+        lines += ["[pools.bench.options]", *_values(options)]
     if scenario.health is not None:
         health = scenario.health
         lines.append(
             f'[pools.bench.health]\ncheck = "tcp"\ninterval = "{float(health.interval):.6f}s"\n'
             f"rise = {health.rise}\nfall = {health.fall}"
         )
+        if scenario.passive is not None:
+            passive = scenario.passive
+            lines.append(
+                f"observe = {quoted(passive.layer)}\nerror_limit = {passive.error_limit}\n"
+                f"on_error = {quoted(passive.on_error)}"
+            )
+    if scenario.outlier is not None:
+        lines += ["[pools.bench.outlier]", *_values(scenario.outlier)]
     for spec in scenario.servers:
         for name in spec.names():
             lines.append(
@@ -298,6 +305,11 @@ def configuration(scenario: Scenario, algorithm: str, ports: dict[str, int], num
                 f'max_connections = {spec.max_connections}\nslow_start = "{float(spec.slow_start):.6f}s"'
             )
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def _values(table: Any) -> list[str]:
+    """The fields of a dataclass as lines of TOML."""
+    return [f"{field.name} = {_value(getattr(table, field.name))}" for field in dataclasses.fields(table)]
 
 
 def _value(value: Any) -> str:

@@ -35,11 +35,23 @@ def test_what_balancers_run_is_a_valid_configuration() -> None:
     assert pool.options == scenario.options.get("peak_ewma", pool.options)
 
 
+def test_live_balancers_judge_servers_as_simulated_ones_do() -> None:
+    tables = "[health]\n[passive]\nerror_limit = 3\n[outlier]\nconsecutive = 4\n[arrivals]"
+    text = DEFAULT.replace("[arrivals]", tables)
+    ports = {name: 1 + place for place, name in enumerate([f"fast{i}" for i in range(1, 8)] + ["slow"])}
+    pool = loads(configuration(scenario_of(text), "random", ports, 0), catalog()).pools["bench"]
+    assert pool.health is not None
+    assert (pool.health.observe, pool.health.error_limit) == ("layer7", 3)
+    assert pool.outlier is not None
+    assert pool.outlier.consecutive == 4
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"duration": None}, "duration: a live run needs an end"),
         ({"duration": "2h"}, "duration: a live run needs an end, at most an hour"),
+        ({"passive": {}}, "passive: live balancers count errors only beside checks"),
         ({"pool": {"retry_on": ["timeout"]}}, "pool.retry_on: live balancers retry failed connections only"),
     ],
 )
