@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -72,11 +73,22 @@ def algorithms_command(
         wanted, skipped = load_scenario(scenario, changes)
     for line in skipped:
         click.echo(f"lbkit: {line}", err=True)
-    comparisons = asyncio.run(_run(wanted))
+    comparisons = asyncio.run(_until_stopped(wanted))
     if json_file is not None:
         _write_json(comparisons, json_file)
     if json_file is None or str(json_file) != "-":
         _print(comparisons)
+
+
+async def _until_stopped(scenario: Scenario) -> list[Comparison]:
+    """Like Ctrl-C, SIGTERM and a closed terminal must leave no balancer behind."""
+    running = asyncio.create_task(_run(scenario))
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    try:
+        return await running
+    except asyncio.CancelledError:
+        raise click.Abort from None
 
 
 async def _run(scenario: Scenario) -> list[Comparison]:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import run_lbkit
+from tests.support.processes import Lbkit, children_of, run_lbkit
 
 
 def test_the_example_is_a_scenario(tmp_path: Path) -> None:
@@ -25,6 +28,21 @@ def test_live_beside_simulated() -> None:
     (row,) = json.loads(result.stdout)["algorithms"]
     assert row["live"]["requests"] == row["simulated"]["requests"] > 100
     assert row["live"]["errors"] == {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
+    with Lbkit("bench", "algorithms", "--duration", "60s", log=tmp_path / "log") as bench:
+        deadline = time.monotonic() + 20
+        while len(children := children_of(bench.process.pid)) < 2:
+            assert time.monotonic() < deadline, f"did not start: {bench.output}"
+            time.sleep(0.05)
+        bench.process.send_signal(number)
+        assert bench.process.wait(20) == 1
+        assert bench.output.strip() == "Aborted!"
+    for child in children:
+        with pytest.raises(ProcessLookupError):
+            os.kill(child, 0)
 
 
 @pytest.mark.parametrize(
