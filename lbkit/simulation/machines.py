@@ -124,7 +124,7 @@ class Machine:
         self._events.remove(event)
 
     def condition(self) -> tuple[float, Literal["refuse", "silent"] | None]:
-        """The speed that it should have, and how it is down if it is: of events that overlap the last says."""
+        """The speed that it should have and how it is down, if it is: of several events the last one says."""
         speeds = [event.speed for event in self._events if event.speed is not None]
         downs = [event.down for event in self._events if event.down is not None]
         return speeds[-1] if speeds else self.spec.speed, downs[-1] if downs else None
