@@ -15,7 +15,7 @@ from lbkit.errors import ConfigError
 from lbkit.registry import nearest
 from lbkit.server import Address
 
-__all__ = ["load", "loads"]
+__all__ = ["load", "loads", "read_text"]
 
 
 def load(path: Path, catalog: Catalog) -> Config:
@@ -23,16 +23,21 @@ def load(path: Path, catalog: Catalog) -> Config:
 
     Raises ConfigError with every problem, each line starting with the file's name.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    text = read_text(path)
     try:
         return loads(text, catalog, folder=path.parent)
     except ConfigError as error:
         raise ConfigError([f"{path}: {line}" for line in error.problems]) from None
+
+
+def read_text(path: Path) -> str:
+    """The text of a file; raises ConfigError where it cannot be read or is no UTF-8."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
 
 
 def loads(text: str, catalog: Catalog, folder: Path | None = None) -> Config:

@@ -16,6 +16,7 @@ from typing import Any
 
 from lbkit.balancing import ALGORITHMS
 from lbkit.config.decoder import INVALID, Problems, decode, key_path
+from lbkit.config.loader import read_text
 from lbkit.errors import ConfigError
 from lbkit.registry import nearest
 from lbkit.simulation.arrivals import ARRIVALS
@@ -41,12 +42,7 @@ def load_scenario(path: Path, changes: Mapping[str, Any] | None = None) -> tuple
     *changes* replaces top-level keys (as TOML values; None takes one away). Also returns what was skipped in
     traces, one line each. Raises ConfigError with every problem, each line starting with the file's name.
     """
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
+    text = read_text(path)
     try:
         return loads_scenario(text, changes, folder=path.parent)
     except ConfigError as error:
