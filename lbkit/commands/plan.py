@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from lbkit.simulation.access_log import AccessLogTrace, AccessRecord, read_acces
 from lbkit.simulation.replay import Outcome, Replay, capacities_of, measured
 
 __all__ = ["plan_command"]
+
+_LONGEST_NAME = 28
+"""Characters of a file's name that are shown: the last ones."""
 
 
 @click.command("plan")
@@ -80,7 +83,7 @@ def plan_command(
     before = None if old is None else load(old, catalog())
     if wanted is not None and wanted not in config.pools:
         raise ConfigError(f'--pool: {new} has no pool "{wanted}"{nearest(wanted, config.pools)}')
-    with _Bars() as bars:
+    with _Bars({}) as bars:
         trace = read_access_log(log, bars.of_reading(log))
     groups, left_out = _by_pool(trace, config, wanted)
     for line in (*_skipped(trace), *left_out):
@@ -88,7 +91,8 @@ def plan_command(
     if not groups:
         raise ConfigError(f"{log}: no request is for a pool of {new}")
     plans = {}
-    with _Bars() as bars:
+    shown = _short_names(new, old)
+    with _Bars(shown) as bars:
         for name, records in groups.items():
             plan = _Plan(name, records, seed, concurrency, bars)
             plans[name] = plan.run((str(new), config), None if before is None else (str(old), before))
@@ -96,7 +100,7 @@ def plan_command(
         _write_json({"pools": {name: _as_json(rows) for name, rows in plans.items()}}, json_file)
     if json_file is None or str(json_file) != "-":
         for name, rows in plans.items():
-            _print(name, rows)
+            _print(name, rows, shown)
 
 
 def _skipped(trace: AccessLogTrace) -> list[str]:
@@ -210,7 +214,9 @@ def _leads_to(listener: ListenerConfig, pool: str) -> bool:
 class _Bars:
     """Progress on stderr, where that is a terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        """*shown* are the names of files as there is room for them."""
+        self._shown = shown
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
         self._progress = Progress(
             *columns,
@@ -229,17 +235,32 @@ class _Bars:
 
     def of_reading(self, log: Path) -> Callable[[float], None]:
         """What is told the part of *log* that is read."""
-        task = self._progress.add_task(f"reading {log.name}", total=1.0)
+        task = self._progress.add_task(f"reading {_cut(log.name)}", total=1.0)
         return lambda part: self._progress.update(task, completed=part)
 
     def of(self, pool: str, label: str, requests: int) -> Callable[[int, float], None]:
         """What a simulation of *requests* calls now and then."""
-        task = self._progress.add_task(f"{pool}: {label}", total=requests)
+        task = self._progress.add_task(f"{pool}: {self._shown.get(label, label)}", total=requests)
         return lambda done, now: self._progress.update(task, completed=done)
 
 
-def _print(pool: str, rows: Sequence[Outcome]) -> None:
+def _short_names(new: Path, old: Path | None) -> dict[str, str]:
+    """What tables call the files: there is no room for long paths, whose beginnings are often the same."""
+    names = {str(new): _cut(new.name)}
+    if old is not None and old != new:
+        names[str(old)] = _cut(old.name)
+        if names[str(old)] == names[str(new)]:
+            names = {str(old): f"old {_cut(old.name)}", str(new): f"new {_cut(new.name)}"}
+    return names
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]
+
+
+def _print(pool: str, rows: Sequence[Outcome], shown: Mapping[str, str]) -> None:
     console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+    rows = [replace(row, label=_shortened(row.label, shown)) for row in rows]
     table = Table(title=f"pool {pool}: {rows[0].requests} requests", title_justify="left", title_style="bold")
     table.add_column("")
     for column in ("p50", "p99", "errors"):
@@ -256,10 +277,15 @@ def _print(pool: str, rows: Sequence[Outcome]) -> None:
     )
     loads.add_column("server")
     for row in simulated:
-        loads.add_column(row.label, justify="right")
+        loads.add_column(row.label, justify="right", overflow="fold")
     for name in names:
         loads.add_row(name, *(_load(row, name) for row in simulated))
     console.print(loads)
+
+
+def _shortened(label: str, shown: Mapping[str, str]) -> str:
+    file, without, server = label.partition(" without ")
+    return f"{shown.get(file, file)}{without}{server}"
 
 
 def _milliseconds(seconds: float) -> str:

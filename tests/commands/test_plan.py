@@ -75,6 +75,19 @@ def test_old_and_new_with_and_without_the_busiest(files: Path) -> None:
     assert result.stderr == ""
 
 
+def test_long_names_of_files_are_cut_at_their_beginning(files: Path) -> None:
+    for name in ("old", "new"):
+        folder = files / f"{name}-of-the-configurations-that-we-keep"
+        folder.mkdir()
+        (files / f"{name}.toml").rename(folder / "the-configuration-of-the-edge-balancers.toml")
+    old, new = (f"{name}-of-the-configurations-that-we-keep/" for name in ("old", "new"))
+    file = "the-configuration-of-the-edge-balancers.toml"
+    shown = run_lbkit("plan", new + file, "--trace", "access.log", "--old", old + file, cwd=files).stdout
+    assert "│ old …-of-the-edge-balancers.toml " in shown
+    assert "│ new …-of-the-edge-balancers.toml without " in shown
+    assert max(map(len, shown.splitlines()[:10])) <= 80
+
+
 def test_json(files: Path) -> None:
     result = plan(files, "--old", "old.toml", "--json", "-")
     rows = json.loads(result.stdout)["pools"]["app"]
