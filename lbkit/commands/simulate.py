@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -26,6 +27,8 @@ from lbkit.simulation.report import COLUMNS, as_json, describe, rows
 
 __all__ = ["simulate_command"]
 
+_WIDE = 100
+"""Columns of a terminal in which the table has room for everything."""
 _PATIENCE = 1.0
 """Seconds after which a run deserves a progress bar."""
 
@@ -135,13 +138,25 @@ def _run_scenario(file: Path, changes: dict[str, Any], json_file: Path | None, p
 
 
 def _print_results(scenario: Scenario, results: Sequence[Result]) -> None:
-    table = Table(title=describe(scenario, results), title_justify="left", title_style="")
+    console = _console()
+    # In 80 columns names would be folded and the reasons of errors make rows of five lines.
+    is_narrow = console.width < _WIDE
+    looks: dict[str, Any] = {"box": SIMPLE, "padding": 0} if is_narrow else {}
+    table = Table(title=describe(scenario, results), title_justify="left", title_style="", **looks)
     for column in COLUMNS:
         left = column in ("algorithm", "errors")
-        table.add_column(column, justify="left" if left else "right", no_wrap=not left, overflow="fold")
-    for row in rows(results):
-        table.add_row(*row)
-    _console().print(table)
+        is_whole = not left or is_narrow
+        table.add_column(column, justify="left" if left else "right", no_wrap=is_whole, overflow="fold")
+    reasons = []
+    for row, result in zip(rows(results), results, strict=True):
+        *cells, errors, imbalance = row
+        if is_narrow and result.errors:
+            reasons.append(f"errors with {result.algorithm}: {errors}")
+            errors = errors.partition("(")[2].partition(":")[0]
+        table.add_row(*cells, errors, imbalance)
+    console.print(table)
+    for line in reasons:
+        console.print(line)
 
 
 def _console() -> Console:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from lbkit.commands import simulate as command
 from lbkit.commands.simulate import simulate_command
@@ -183,3 +184,18 @@ def test_the_result_does_not_depend_on_how_python_hashes(tmp_path: Path) -> None
         for seed in ("1", "2")
     ]
     assert shown[0] == shown[1]
+
+
+def test_a_terminal_of_80_columns_has_room_for_the_table(
+    scenario: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_console", lambda: Console(width=80, highlight=False))
+    dead = '[[servers]]\nname = "dead"\n[[events]]\nat = "0s"\nserver = "dead"\ndown = "refuse"\n'
+    Path(scenario).write_text("retries = 0\n" + SMALL + dead)
+    lines = run(scenario, "--algorithm", "least_connections").output.splitlines()
+    (row,) = [line for line in lines if line.lstrip().startswith("least_connections ")]
+    assert row.count(" ms ") == 5, "no unit is cut off"
+    assert row.count(" % ") == 1
+    assert "imbalance" in "".join(lines)
+    assert any(line.startswith("errors with least_connections: ") for line in lines)
+    assert max(map(len, lines)) <= 80
