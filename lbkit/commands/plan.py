@@ -25,7 +25,7 @@ from lbkit.simulation.replay import Outcome, Replay, capacities_of, measured
 
 __all__ = ["plan_command"]
 
-_LONGEST_NAME = 28
+_LONGEST_NAME = 24
 """Characters of a file's name that are shown: the last ones."""
 
 
