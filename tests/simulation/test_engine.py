@@ -216,6 +216,16 @@ def test_limits_and_load_are_each_balancers_own() -> None:
     assert result.servers[0].peak_load == 4
 
 
+def test_a_retry_that_succeeds_goes_back_to_the_budget() -> None:
+    budget = PoolSpec(retry_on=("timeout",), retry_percent=0, retry_minimum=1)
+    requests = [(float(now), 0.5) for now in range(0, 50, 10)]
+    stuck = (at(0, "a", speed=0),)
+    result = run(
+        *requests, servers=(A, B), events=stuck, timeout=Duration(1), pool=budget, algorithm="active_passive"
+    )
+    assert (result.errors, result.retries) == ({}, 5)
+
+
 def test_events_that_overlap() -> None:
     """The end of one is not the end of the other."""
     slow = (at(0, "a", speed=0.5, until=10), at(1, "a", speed=0.25, until=3))
