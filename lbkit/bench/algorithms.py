@@ -112,9 +112,9 @@ async def _run(scenario: Scenario, algorithm: str, progress: Callable[[float], N
         load = Load([web for web, _ in balancers], recorder.done)
         assert backends.stdin is not None
         backends.stdin.write(b"start\n")
-        unanswered = await load.run(_calls(scenario, recorder), _patience(scenario))
+        await load.run(_calls(scenario, recorder), _patience(scenario))
         picks, retries = await _picks([admin for _, admin in balancers])
-    return recorder.result(algorithm, unanswered, picks, retries, scenario)
+    return recorder.result(algorithm, picks, retries, scenario)
 
 
 def _patience(scenario: Scenario) -> float:
@@ -162,14 +162,13 @@ class _Recorder:
             self._errors[why] = self._errors.get(why, 0) + 1
             self._bad.append(seconds)
 
-    def result(
-        self, algorithm: str, unanswered: int, picks: dict[str, int], retries: int, scenario: Scenario
-    ) -> Result:
+    def result(self, algorithm: str, picks: dict[str, int], retries: int, scenario: Scenario) -> Result:
         good, bad = Histogram(), Histogram()
         good.fold(self._good)
         bad.fold(self._bad)
-        if unanswered:
-            self._errors["unfinished"] = unanswered
+        # Not what the load says had no answer, which may have come within the warm-up.
+        if unfinished := self.counted - len(self._good) - len(self._bad):
+            self._errors["unfinished"] = unfinished
         names = [name for spec in scenario.servers for name in spec.names()]
         servers = [ServerResult(name, picks.get(name, 0), float("nan"), 0) for name in names]
         return Result(algorithm, self.counted, self._errors, good, bad, retries, self.last, [], servers)

@@ -157,6 +157,7 @@ class _Connection(asyncio.Protocol):
             self._answered(self._received.partition(b"\r\n\r\n")[0])
 
     def close(self) -> None:
-        """No more of it."""
+        """No more of it; a request that waits for its answer is not told of again."""
+        self._when = None
         self.is_open = False
         self._transport.close()

@@ -88,3 +88,15 @@ async def test_failures_and_several_balancers() -> None:
         (one,) = await comparisons(scenario_of(text, duration="3s", algorithms=["two_choices"]))
     assert one.live.error_count <= 5, "what was open on it is lost, the rest goes elsewhere"
     assert sum(server.picks for server in one.live.servers) >= one.live.requests
+
+
+async def test_what_never_ends_is_one_error_each_and_none_of_the_warm_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("lbkit.bench.algorithms._PATIENCE", 0.5)
+    text = DEFAULT + '\n[[events]]\nat = "0s"\nserver = "fast"\nspeed = 0\n'
+    text += '[[events]]\nat = "0s"\nserver = "slow"\nspeed = 0\n'
+    async with asyncio.timeout(120):
+        (one,) = await comparisons(scenario_of(text, duration="1s", warmup="500ms", algorithms=["random"]))
+    for result in (one.live, one.simulated):
+        assert result.errors == {"unfinished": result.requests}

@@ -80,3 +80,5 @@ async def test_an_answer_that_never_comes_is_counted() -> None:
         answers = Answers()
         calls: list[Call] = [(0.0, 0, 0, None)] * 3
         assert await Load([Address.parse(address)], answers).run(calls, 0.2) == 3
+        await asyncio.sleep(0.05)
+    assert answers.all == [], "and only once: not as a lost connection, too"
