@@ -113,7 +113,12 @@ async def _run(scenario: Scenario, algorithm: str, progress: Callable[[float], N
         assert backends.stdin is not None
         backends.stdin.write(b"start\n")
         await load.run(_calls(scenario, recorder), _patience(scenario))
-        picks, retries = await _picks([admin for _, admin in balancers])
+        if backends.returncode is not None:
+            raise StartFailed(f"the benchmark's servers ended with status {backends.returncode} while it ran")
+        try:
+            picks, retries = await _picks([admin for _, admin in balancers])
+        except (OSError, ValueError) as error:
+            raise StartFailed(f"a balancer of the benchmark ended while it ran ({error})") from None
     return recorder.result(algorithm, picks, retries, scenario)
 
 

@@ -30,6 +30,27 @@ def test_live_beside_simulated() -> None:
     assert row["live"]["errors"] == {}
 
 
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        ("lbkit run", "a balancer of the benchmark ended while it ran ("),
+        ("lbkit.bench.backends", "the benchmark's servers ended with status -9 while it ran"),
+    ],
+)
+def test_a_process_that_dies(command: str, problem: str, tmp_path: Path) -> None:
+    arguments = ("bench", "algorithms", "--algorithm", "random", "--duration", "3s")
+    with Lbkit(*arguments, log=tmp_path / "log") as bench:
+        deadline = time.monotonic() + 20
+        while len(children := children_of(bench.process.pid)) < 2:
+            assert time.monotonic() < deadline, f"did not start: {bench.output}"
+            time.sleep(0.05)
+        time.sleep(1.5)
+        (child,) = [pid for pid, shown in children.items() if command in shown]
+        os.kill(child, signal.SIGKILL)
+        assert bench.process.wait(60) == 1
+        assert bench.output.startswith(f"lbkit: {problem}")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_leaves_no_process_behind(number: signal.Signals, tmp_path: Path) -> None:
     with Lbkit("bench", "algorithms", "--duration", "60s", log=tmp_path / "log") as bench:
