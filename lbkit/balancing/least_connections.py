@@ -9,13 +9,17 @@ traffic, and several balancers send everybody to the same idle server; see `two_
 
 Cost: a heap of (load, stamp of the last pick), one entry pushed at each start and end. An outdated entry
 stays until it comes up or the heap is four times as long as needed, when it is built anew: logarithmic, and
-amortised constant. Rejected: HAProxy's ordered tree, which removes the old entry at once, as Python has no
-tree in C; buckets of equal load, which need whole weights.
+amortised constant. Full servers leave the heap until one of their sessions ends: where limits differ, they
+may be those with the fewest sessions, and each pick would pass over all of them.
+
+Rejected: HAProxy's ordered tree, which removes the old entry at once, as Python has no tree in C; buckets of
+equal load, which need whole weights.
 """
 
 from __future__ import annotations
 
 import random
+from collections import deque
 from collections.abc import Collection, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -38,6 +42,9 @@ class LeastConnections(Balancer):
         self._heap: list[_Entry] = []
         self._valid: dict[Server, _Entry] = {}
         """The one entry of each candidate that is not outdated."""
+        self._full: deque[_Entry] = deque()
+        """Entries taken out of the heap, outdated ones too. Each pick looks whether one of them has room by
+        now, as a limit that is raised is told nobody."""
         self._stamp = 0
         self._limit = 64
 
@@ -56,11 +63,14 @@ class LeastConnections(Balancer):
         self._build()
 
     def _build(self) -> None:
+        self._full.clear()
         self._heap = list(self._valid.values())
         heapify(self._heap)
 
     def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server | None:
         heap, valid = self._heap, self._valid
+        if self._full:
+            self._look_at_one_full()
         aside: list[_Entry] = []
         picked = None
         while heap:
@@ -75,7 +85,7 @@ class LeastConnections(Balancer):
                 valid[server] = entry = (load, entry[1], server)
                 heapreplace(heap, entry)
             elif exclude and server in exclude:
-                aside.append(heappop(heap))
+                (self._full if server.is_full else aside).append(heappop(heap))
             else:
                 self._stamp += 1
                 valid[server] = entry = (load, self._stamp, server)
@@ -85,6 +95,15 @@ class LeastConnections(Balancer):
         for entry in aside:
             heappush(heap, entry)
         return picked
+
+    def _look_at_one_full(self) -> None:
+        entry = self._full.popleft()
+        if self._valid.get(entry[2]) is not entry:
+            return
+        if entry[2].is_full:
+            self._full.append(entry)
+        else:
+            heappush(self._heap, entry)
 
     def started(self, server: Server, now: float) -> None:
         self._count(server)

@@ -119,3 +119,28 @@ def test_it_is_what_a_look_at_everybody_would_pick(
             balancer.update(present, 0)
             newcomers = [server for server in present if server not in order]
             order = [server for server in order if server in present] + newcomers
+
+
+def test_full_servers_with_few_sessions_are_not_passed_over_by_each_pick() -> None:
+    """Where limits differ, the full ones may be those with the fewest sessions."""
+    servers = make_servers(*[1] * 1000)
+    for server in servers[:900]:
+        server.limit = server.open_sessions = 1
+    for server in servers[900:]:
+        server.open_sessions = 5
+    balancer = LeastConnections(NoOptions(), random.Random(7))
+    balancer.update(servers, 0)
+    full = set(servers[:900])
+    assert balancer.pick(0, None, full) in servers[900:]
+    assert len(balancer._heap) <= 100
+    assert {balancer.pick(0, None, full) for _ in range(99)} < set(servers[900:])
+    # One that has room again is the next, whether a session has ended or its limit was raised.
+    full.discard(servers[3])
+    servers[3].open_sessions = 0
+    balancer.ended(servers[3], 0.1, Outcome.DONE, 0)
+    assert balancer.pick(0, None, full) is servers[3]
+    servers[3].open_sessions = 1
+    full.add(servers[3])
+    full.discard(servers[4])
+    servers[4].limit = 2
+    assert servers[4] in {balancer.pick(0, None, full) for _ in range(900)}
