@@ -75,7 +75,8 @@ class Row:
     @property
     def cost(self) -> float:
         """Median of a pick, µs."""
-        return statistics.median(self.pick)
+        # A very short sample may be no longer than the empty loop that is taken off: then a nanosecond.
+        return max(0.001, statistics.median(self.pick))
 
 
 class Case:

@@ -26,6 +26,13 @@ def test_the_cost_is_a_median() -> None:
     assert Row("a", "equal", 10, [9.0, 1.0, 2.0]).cost == 2.0
 
 
+def test_a_sample_too_short_to_measure_divides_nothing_by_zero() -> None:
+    nothing = [Row(row.algorithm, row.weights, row.servers, [0.0]) for row in rows()]
+    nothing.append(Row(RIVAL, "equal", 10, [0.0]))
+    assert missed(nothing) == []
+    assert beside(nothing).endswith("1.00 on 10")
+
+
 def test_growth_is_from_the_fewest_servers_to_the_most() -> None:
     assert growth(rows(random=0.25), "random", "equal") == pytest.approx(2.5)
 
@@ -69,6 +76,7 @@ def test_a_short_run(tmp_path: Path) -> None:
     shown = subprocess.run(
         [*command, "--json", str(file)], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
+    assert file.exists(), shown.stderr
     document = json.loads(file.read_text())
     # On a busy machine a mark may be missed by such a short run: then it says so, and by its exit code, too.
     assert shown.returncode == (1 if document["missed"] else 0), shown.stderr
