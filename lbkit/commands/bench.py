@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import TaskID
 from rich.table import Table
 
-from lbkit.balancing import ALGORITHMS
 from lbkit.bench.algorithms import DEFAULT, Comparison, compare
-from lbkit.errors import ConfigError, StartFailed
-from lbkit.registry import nearest
+from lbkit.commands.output import chosen, json_option, progress_bars, table_console, wants_table, write_json
 from lbkit.simulation import Result, Scenario, load_scenario, loads_scenario
 
 __all__ = ["bench_command"]
@@ -35,13 +30,7 @@ def bench_command() -> None:
     "--algorithm", "algorithms", metavar="NAME", multiple=True, help="In place of the file's; repeat it."
 )
 @click.option("--duration", metavar="TIME", help="In place of the file's end, such as 10s.")
-@click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Write everything as JSON; - is stdout, without the table.",
-)
+@json_option
 @click.option("--example", is_flag=True, help="Print the scenario that runs where none is given.")
 def algorithms_command(
     scenario: Path | None,
@@ -60,11 +49,7 @@ def algorithms_command(
     if example:
         click.echo(DEFAULT, nl=False)
         return
-    for name in algorithms:
-        if name not in ALGORITHMS:
-            known = nearest(name, ALGORITHMS, listed=True)
-            raise ConfigError(f'--algorithm: unknown algorithm "{name}"{known}')
-    changes: dict[str, Any] = {"algorithms": list(dict.fromkeys(algorithms))} if algorithms else {}
+    changes: dict[str, Any] = {"algorithms": chosen(algorithms)} if algorithms else {}
     if duration is not None:
         changes |= {"duration": duration, "requests": None}
     if scenario is None:
@@ -75,8 +60,12 @@ def algorithms_command(
         click.echo(f"lbkit: {line}", err=True)
     comparisons = asyncio.run(_until_stopped(wanted))
     if json_file is not None:
-        _write_json(comparisons, json_file)
-    if json_file is None or str(json_file) != "-":
+        rows = [
+            {"algorithm": one.algorithm, "live": one.live.as_dict(), "simulated": one.simulated.as_dict()}
+            for one in comparisons
+        ]
+        write_json({"algorithms": rows}, json_file)
+    if wants_table(json_file):
         _print(comparisons)
 
 
@@ -92,14 +81,7 @@ async def _until_stopped(scenario: Scenario) -> list[Comparison]:
 
 
 async def _run(scenario: Scenario) -> list[Comparison]:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as bars:
+    with progress_bars() as bars:
         tasks: dict[str, TaskID] = {name: bars.add_task(name, total=1.0) for name in scenario.algorithms}
         found = []
         async for comparison in compare(
@@ -111,7 +93,7 @@ async def _run(scenario: Scenario) -> list[Comparison]:
 
 
 def _print(comparisons: list[Comparison]) -> None:
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+    console = table_console()
     requests = comparisons[0].live.requests if comparisons else 0
     table = Table(title=f"live / simulated, {requests} requests each", title_justify="left", title_style="")
     table.add_column("algorithm")
@@ -135,18 +117,3 @@ def _figures(result: Result) -> list[str]:
 
 def _short(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.3g}" if value < 1000 else f"{value:.0f}"
-
-
-def _write_json(comparisons: list[Comparison], where: Path) -> None:
-    rows = [
-        {"algorithm": one.algorithm, "live": one.live.as_dict(), "simulated": one.simulated.as_dict()}
-        for one in comparisons
-    ]
-    text = json.dumps({"algorithms": rows}, indent=2, allow_nan=False) + "\n"
-    if str(where) == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        where.write_text(text, "utf-8")
-    except OSError as error:
-        raise StartFailed(f"{where}: cannot be written: {(error.strerror or str(error)).lower()}") from None

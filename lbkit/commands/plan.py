@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from lbkit.commands.output import json_option, progress_bars, table_console, wants_table, write_json
 from lbkit.config import Config, ListenerConfig, PoolConfig, load
-from lbkit.errors import ConfigError, StartFailed
+from lbkit.errors import ConfigError
 from lbkit.pool import Pool
 from lbkit.registry import nearest
 from lbkit.runtime import catalog, make_pool
@@ -54,13 +51,7 @@ _LONGEST_NAME = 24
     help="Requests that a server can do at a time (default: the most that each had in the log).",
 )
 @click.option("--seed", type=int, default=1, show_default=True)
-@click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Write everything as JSON; - is stdout, without the tables.",
-)
+@json_option
 def plan_command(
     new: Path,
     log: Path,
@@ -97,8 +88,8 @@ def plan_command(
             plan = _Plan(name, records, seed, concurrency, bars)
             plans[name] = plan.run((str(new), config), None if before is None else (str(old), before))
     if json_file is not None:
-        _write_json({"pools": {name: _as_json(rows) for name, rows in plans.items()}}, json_file)
-    if json_file is None or str(json_file) != "-":
+        write_json({"pools": {name: _as_json(rows) for name, rows in plans.items()}}, json_file)
+    if wants_table(json_file):
         for name, rows in plans.items():
             _print(name, rows, shown)
 
@@ -217,14 +208,7 @@ class _Bars:
     def __init__(self, shown: Mapping[str, str]) -> None:
         """*shown* are the names of files as there is room for them."""
         self._shown = shown
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-        self._progress = Progress(
-            *columns,
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-        )
+        self._progress = progress_bars()
 
     def __enter__(self) -> _Bars:
         self._progress.start()
@@ -259,7 +243,7 @@ def _cut(name: str) -> str:
 
 
 def _print(pool: str, rows: Sequence[Outcome], shown: Mapping[str, str]) -> None:
-    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+    console = table_console()
     rows = [replace(row, label=_shortened(row.label, shown)) for row in rows]
     table = Table(title=f"pool {pool}: {rows[0].requests} requests", title_justify="left", title_style="bold")
     table.add_column("")
@@ -318,14 +302,3 @@ def _as_json(rows: Sequence[Outcome]) -> list[dict[str, Any]]:
         }
         for row in rows
     ]
-
-
-def _write_json(document: dict[str, Any], where: Path) -> None:
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    if str(where) == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        where.write_text(text, "utf-8")
-    except OSError as error:
-        raise StartFailed(f"{where}: cannot be written: {(error.strerror or str(error)).lower()}") from None

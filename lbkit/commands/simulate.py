@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import json
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +11,12 @@ from typing import Any
 import click
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from lbkit.balancing import ALGORITHMS
+from lbkit.commands.output import chosen, json_option, progress_bars, table_console, wants_table, write_json
 from lbkit.config.values import parse_duration
-from lbkit.errors import ConfigError, LbkitError, StartFailed
+from lbkit.errors import ConfigError, LbkitError
 from lbkit.registry import nearest
 from lbkit.simulation import Result, Scenario, load_scenario, simulate
 from lbkit.simulation.papers import PAPERS, Paper, Report
@@ -41,13 +39,7 @@ _PATIENCE = 1.0
 @click.option("--seed", type=int, help="In place of the file's.")
 @click.option("--requests", type=click.IntRange(1), help="In place of the file's end.")
 @click.option("--duration", metavar="TIME", help="In place of the file's end, such as 30s.")
-@click.option(
-    "--json",
-    "json_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path, allow_dash=True),
-    help="Write everything as JSON; - is stdout, without the table.",
-)
+@json_option
 @click.option(
     "--plot",
     metavar="PATH",
@@ -98,12 +90,8 @@ def _changes(
 ) -> dict[str, Any]:
     """What the flags put in place of the file's keys; None takes a key away."""
     changes: dict[str, Any] = {}
-    for name in algorithms:
-        if name not in ALGORITHMS:
-            known = nearest(name, ALGORITHMS, listed=True)
-            raise ConfigError(f'--algorithm: unknown algorithm "{name}"{known}')
     if algorithms:
-        changes["algorithms"] = list(dict.fromkeys(algorithms))
+        changes["algorithms"] = chosen(algorithms)
     if seed is not None:
         changes["seed"] = seed
     if requests is not None or duration is not None:
@@ -129,8 +117,8 @@ def _run_scenario(file: Path, changes: dict[str, Any], json_file: Path | None, p
         seconds = f"{scenario.warmup:g} s"
         click.echo(f"lbkit: all requests came within the warm-up of {seconds}: none was counted", err=True)
     if json_file is not None:
-        _write_json(as_json(scenario, results), json_file)
-    if json_file is None or str(json_file) != "-":
+        write_json(as_json(scenario, results), json_file)
+    if wants_table(json_file):
         _print_results(scenario, results)
     if plot is not None:
         for path in write_plots(results, plot, describe(scenario, results)):
@@ -138,7 +126,7 @@ def _run_scenario(file: Path, changes: dict[str, Any], json_file: Path | None, p
 
 
 def _print_results(scenario: Scenario, results: Sequence[Result]) -> None:
-    console = _console()
+    console = table_console()
     # In 80 columns names would be folded and the reasons of errors make rows of five lines.
     is_narrow = console.width < _WIDE
     looks: dict[str, Any] = {"box": SIMPLE, "padding": 0} if is_narrow else {}
@@ -157,22 +145,6 @@ def _print_results(scenario: Scenario, results: Sequence[Result]) -> None:
     console.print(table)
     for line in reasons:
         console.print(line)
-
-
-def _console() -> Console:
-    # A pipe or a file has no width of its own; rich would cut the table at 80.
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
-
-
-def _write_json(document: dict[str, Any], where: Path) -> None:
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    if str(where) == "-":
-        click.echo(text, nl=False)
-        return
-    try:
-        where.write_text(text, "utf-8")
-    except OSError as error:
-        raise StartFailed(f"{where}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
 class _Bar:
@@ -208,8 +180,7 @@ class _Bar:
             self._progress.update(task, completed=1.0)
 
     def _start(self) -> Progress:
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-        progress = Progress(*columns, TimeRemainingColumn(), console=self._console, transient=True)
+        progress = progress_bars(self._console)
         self._tasks = {name: progress.add_task(name, total=1.0) for name in self._scenario.algorithms}
         progress.start()
         return progress
@@ -226,14 +197,14 @@ def _run_papers(name: str, quick: bool, json_file: Path | None) -> None:
     if name != "all" and name not in PAPERS:
         raise ConfigError(f'--paper: unknown paper "{name}"{nearest(name, {**PAPERS, "all": None})}')
     wanted = list(PAPERS.values()) if name == "all" else [PAPERS[name]]
-    console = _console()
+    console = table_console()
     document: dict[str, Any] = {}
     missed = 0
     for paper in wanted:
         report = Report()
         with Console(stderr=True).status(f"{paper.name} …"):
             paper.run(report, quick)
-        if json_file is None or str(json_file) != "-":
+        if wants_table(json_file):
             _print_paper(console, paper, report)
         missed += sum(not row.ok for row in report.rows)
         document[paper.name] = {
@@ -250,7 +221,7 @@ def _run_papers(name: str, quick: bool, json_file: Path | None) -> None:
             ],
         }
     if json_file is not None:
-        _write_json({"papers": document}, json_file)
+        write_json({"papers": document}, json_file)
     if missed:
         raise _Missed(f"{missed} published {'number was' if missed == 1 else 'numbers were'} not met")
 

@@ -189,7 +189,7 @@ def test_the_result_does_not_depend_on_how_python_hashes(tmp_path: Path) -> None
 def test_a_terminal_of_80_columns_has_room_for_the_table(
     scenario: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_console", lambda: Console(width=80, highlight=False))
+    monkeypatch.setattr(command, "table_console", lambda: Console(width=80, highlight=False))
     dead = '[[servers]]\nname = "dead"\n[[events]]\nat = "0s"\nserver = "dead"\ndown = "refuse"\n'
     Path(scenario).write_text("retries = 0\n" + SMALL + dead)
     lines = run(scenario, "--algorithm", "least_connections").output.splitlines()
