@@ -313,14 +313,15 @@ class Engine:
     # ------------------------------------------------------------ waiting for a place
 
     def _queue(self, pool: Pool, now: float, work: float, key: bytes | None) -> None:
-        deadline = now + self.scenario.pool.queue_timeout
+        patience = self.scenario.pool.queue_timeout
+        deadline = now + patience if patience else math.inf  # 0 is no limit, as live
         try:
             waiter = pool.wait(now, deadline, self._woken.append)
         except PoolFull:
             self._fail(now, now, "queue full")
             return
         self._waiting[waiter] = (pool, now, work, key)
-        if pool not in self._watched:
+        if pool not in self._watched and patience:
             self._watched.add(pool)
             self.at(deadline, self._watcher(pool))
 

@@ -174,7 +174,7 @@ class Replay:
             timeout=Duration(timeout),
             health=None if health is None else HealthSpec(health.interval, health.rise, health.fall),
             events=(Event(Duration(0), gone, down="refuse"),) if gone else (),
-            pool=replace(PoolSpec(), queue_timeout=Duration(queue or 1e9)),
+            pool=replace(PoolSpec(), queue_timeout=Duration(queue)),
         )
         result = simulate_one(scenario, config.algorithm, make_pool=lambda *_: make_pool(), progress=progress)
         return replace(_outcome(label, result), gone=gone)

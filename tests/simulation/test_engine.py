@@ -197,6 +197,9 @@ def test_a_full_server_has_a_queue() -> None:
     impatient = PoolSpec(queue_timeout=Duration(1.5))
     result = run((0.0, 1.0), (0.0, 1.0), (0.0, 1.0), servers=(spec,), pool=impatient)
     assert result.errors == {"queue timeout": 1}
+    patient = PoolSpec(queue_timeout=Duration(0))
+    result = run((0.0, 99.0), (0.0, 1.0), servers=(spec,), pool=patient)
+    assert result.errors == {}, "0 is no limit"
 
 
 def test_a_place_in_the_queue_goes_to_the_next_when_a_client_gives_up() -> None:
