@@ -15,6 +15,10 @@ requests through while one server of eleven hangs, and round robin 95 %).
 - A server whose requests don't come back must not look as it did until the first one ends. So where half of
   those that wait for an answer have waited longer than the estimate, their age is taken. Half, because one
   request that is meant to hang (a long poll) says nothing.
+- The decay alone would keep a server of a millisecond that failed once, or was slow for a second, out for a
+  minute. So one that is idle and was not heard of for a while gets one request on trial: after a second,
+  and twice as long, up to eight, after each trial that confirms what is known. One that does not takes the
+  estimate down to a quarter at once, so that a server that has recovered has its share within seconds.
 - A server with no sample yet is taken to be typical: it is neither flooded nor starved. Its first sample
   replaces that.
 
@@ -39,6 +43,7 @@ __all__ = ["PeakEwma", "PeakEwmaOptions"]
 
 _SAME_REQUEST = 0.005  # seconds by which the clocks of two reports of one request may differ
 _DOUBLINGS = 2  # of the penalty by failures in a row: the last of them is forgotten within a minute
+_TRIAL_AFTER, _TRIAL_AFTER_MOST = 1.0, 8.0  # seconds without a sample after which an idle server is tried
 _TYPICAL_SHARE = 0.05  # of one sample in what is typical: about the last twenty
 
 
@@ -64,7 +69,7 @@ class PeakEwmaOptions:
 class _Latency:
     """One server: the estimate as of a moment, and when what waits for an answer started, in order."""
 
-    __slots__ = ("at", "estimate", "failures", "is_known", "server", "waiting")
+    __slots__ = ("at", "estimate", "failures", "is_known", "on_trial", "server", "trial_after", "waiting")
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -73,6 +78,10 @@ class _Latency:
         self.is_known = False
         self.failures = 0
         """In a row, up to now."""
+        self.on_trial = False
+        """Whether the request that it works on is one."""
+        self.trial_after = _TRIAL_AFTER
+        """Seconds without a sample after which it is tried."""
         self.waiting: list[float] = []
 
     def forget(self, start: float, tolerance: float) -> bool:
@@ -132,7 +141,10 @@ class PeakEwma(Balancer):
         else:
             estimate = self._typical
         waiting = latency.waiting
-        if waiting:
+        if not waiting:
+            if now - latency.at >= latency.trial_after and latency.is_known and not server.open_sessions:
+                return 0.0
+        else:
             age = now - waiting[len(waiting) >> 1]
             if age > estimate:
                 estimate = age
@@ -143,6 +155,8 @@ class PeakEwma(Balancer):
     def started(self, server: Server, now: float) -> None:
         latency = self._latencies.get(server)
         if latency is not None:
+            if now - latency.at >= latency.trial_after and latency.is_known and not latency.waiting:
+                latency.on_trial = True
             latency.waiting.append(now)
 
     def responded(self, server: Server, seconds: float, now: float) -> None:
@@ -181,9 +195,16 @@ class PeakEwma(Balancer):
         return latency.estimate * exp((now - latency.at) * self._rate)
 
     def _learn(self, latency: _Latency, seconds: float, now: float) -> None:
-        """One sample: up at once, down by the time since the last one."""
-        if not latency.is_known or seconds >= self._estimate(latency, now):
+        """One sample: up at once, down by the time since the last one, and faster after a trial."""
+        estimate = self._estimate(latency, now)
+        was_trial, latency.on_trial = latency.on_trial, False
+        if was_trial:
+            longer = min(2 * latency.trial_after, _TRIAL_AFTER_MOST)
+            latency.trial_after = longer if 2 * seconds > estimate else _TRIAL_AFTER
+        if not latency.is_known or seconds >= estimate:
             latency.estimate = seconds
+        elif was_trial:
+            latency.estimate = max(seconds, estimate / 4)
         else:
             kept = exp((now - latency.at) * self._rate)
             latency.estimate = latency.estimate * kept + seconds * (1 - kept)

@@ -49,18 +49,64 @@ def test_a_peak_is_taken_at_once() -> None:
 def test_a_lower_sample_counts_by_the_time_since_the_last() -> None:
     """estimate × w + sample × (1 − w), w = e^(−t/decay) (Finagle, PeakEwma)."""
     (a,) = make_servers(1)
-    balancer = peak_ewma([a], decay=5.0)
+    balancer = peak_ewma([a], decay=2.0)
     request(balancer, a, 0.0, 1.0)
-    request(balancer, a, 2.9, 0.1)
-    weight = exp(-2 / 5)
-    assert balancer.score(a, 3.0) == pytest.approx(1.0 * weight + 0.1 * (1 - weight))
+    request(balancer, a, 1.7, 0.1)
+    weight = exp(-0.8 / 2)
+    assert balancer.score(a, 1.8) == pytest.approx(1.0 * weight + 0.1 * (1 - weight))
 
 
 def test_it_decays_while_no_samples_come() -> None:
     (a,) = make_servers(1)
-    balancer = peak_ewma([a], decay=10.0)
+    balancer = peak_ewma([a], decay=0.5)
     request(balancer, a, 0.0, 1.0)
-    assert balancer.score(a, 11.0) == pytest.approx(exp(-1))
+    assert balancer.score(a, 1.5) == pytest.approx(exp(-1))
+
+
+def test_an_idle_server_is_tried_after_a_while_and_comes_down_fast_when_it_is_good() -> None:
+    (a,) = make_servers(1)
+    balancer = peak_ewma([a], decay=1000.0)
+    request(balancer, a, 0.0, 1.0)
+    assert balancer.score(a, 1.99) == pytest.approx(1.0, rel=0.01)
+    assert balancer.score(a, 2.0) == 0.0, "its trial is due"
+    a.open_sessions = 1
+    assert balancer.score(a, 2.0) == pytest.approx(2.0, rel=0.01), "one at a time"
+    a.open_sessions = 0
+    estimates = []
+    for trial in range(6):
+        request(balancer, a, 2.0 + 2 * trial, 0.001)
+        estimates.append(balancer.score(a, 2.1 + 2 * trial))
+    assert estimates == pytest.approx([1 / 4, 1 / 16, 1 / 64, 1 / 256, 0.001, 0.001], rel=0.02)
+
+
+def test_trials_of_a_server_that_stays_slow_become_rare() -> None:
+    (a,) = make_servers(1)
+    balancer = peak_ewma([a])
+    now, pauses = 1.0, []
+    request(balancer, a, 0.0, 1.0)
+    for _ in range(5):
+        ended = now
+        while balancer.score(a, now):
+            now += 0.125
+        pauses.append(now - ended)
+        request(balancer, a, now, 1.0)
+        now += 1.0
+    assert pauses == [1, 2, 4, 8, 8]
+
+
+def test_one_failure_costs_a_fast_server_seconds_and_not_a_minute() -> None:
+    servers = servers_of([1, 1])
+    balancer = peak_ewma(servers)
+    traffic = Traffic(balancer, lambda server, now: 0.001, rate=500.0)
+    traffic.run(2.0)
+    traffic.finish()
+    request(balancer, servers[0], traffic.now, 0.0, Outcome.CONNECT_FAILED)
+    name = servers[0].name
+    at_first = traffic.run(1.0).picks
+    assert at_first[name] < 25, "it is avoided"
+    traffic.run(9.0)
+    later = traffic.run(4.0).picks
+    assert later[name] > later.total() / 4, "half of its share"
 
 
 def test_cost_is_latency_by_open_sessions_in_proportion_to_the_weight() -> None:
