@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lbkit.admin.app import AdminApp
-from lbkit.admin.changes import Control, NewServer, ServerChange
+from lbkit.admin.changes import Control, ServerChange
 from lbkit.admin.view import ListenerView, View
 
-__all__ = ["AdminApp", "Control", "ListenerView", "NewServer", "ServerChange", "View"]
+__all__ = ["AdminApp", "Control", "ListenerView", "ServerChange", "View"]

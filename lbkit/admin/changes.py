@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 from lbkit.config.decoder import INVALID, Problems, decode
+from lbkit.config.loader import NO_NAME, check_server
+from lbkit.config.schema import ServerConfig
 from lbkit.errors import ConfigError
 from lbkit.server import Address
 
-__all__ = ["Control", "NewServer", "ServerChange", "read_change", "read_new_server"]
+__all__ = ["Control", "ServerChange", "read_change", "read_new_server"]
 
 T = TypeVar("T")
 
@@ -29,25 +31,17 @@ class ServerChange:
     address: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class NewServer:
-    """A server that is there until the next reload, or for good where that has it too."""
-
-    name: str
-    address: Address
-    weight: int = 1
-    backup: bool = False
-    max_connections: int = 0
-
-
 class Control(Protocol):
     """What carries changes out. Each raises KeyError for a pool or server that is not there."""
 
     def change_server(self, pool: str, server: str, change: ServerChange) -> None:
         """Change one server; sessions in progress go on."""
 
-    def add_server(self, pool: str, server: NewServer) -> None:
-        """Raises ConfigError where the name is taken."""
+    def add_server(self, pool: str, server: ServerConfig) -> None:
+        """It is there until the next reload, or for good where that has it too.
+
+        Raises ConfigError where the name is taken.
+        """
 
     def remove_server(self, pool: str, server: str) -> None:
         """It gets no new sessions; those in progress go on."""
@@ -58,9 +52,9 @@ def read_change(body: bytes) -> ServerChange:
     return _read(ServerChange, body)
 
 
-def read_new_server(body: bytes) -> NewServer:
+def read_new_server(body: bytes) -> ServerConfig:
     """Raises ConfigError with one line for each problem."""
-    return _read(NewServer, body)
+    return _read(ServerConfig, body)
 
 
 def _read(kind: type[T], body: bytes) -> T:
@@ -78,17 +72,13 @@ def _read(kind: type[T], body: bytes) -> T:
     return change
 
 
-def _check(change: Any, problems: Problems) -> None:
-    for key, most in (("weight", 256), ("max_connections", 1_000_000)):
-        value = getattr(change, key)
-        if value is not None and not 0 <= value <= most:
-            problems.add(key, f"{value} is not from 0 to {most}")
-    address = change.address
-    if isinstance(address, Address) and not address.path and not address.port and not problems.lines:
-        problems.add("address", "a server needs a port other than 0")
-    if isinstance(change, NewServer) and not change.name and not problems.lines:
-        problems.add("name", "a name must not be empty")
-    if isinstance(change, NewServer) and not _is_unicode(change.name):
+def _check(change: ServerChange | ServerConfig, problems: Problems) -> None:
+    if problems.lines:
+        return  # what could not be read has a stand-in, of which nobody should be told
+    check_server(change.weight, change.max_connections, change.address, "", problems)
+    if isinstance(change, ServerConfig) and not change.name:
+        problems.add("name", NO_NAME)
+    if isinstance(change, ServerConfig) and not _is_unicode(change.name):
         problems.add("name", "is not Unicode text")  # JSON can say half of a character; metrics can't
 
 

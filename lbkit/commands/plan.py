@@ -81,6 +81,9 @@ def plan_command(
         click.echo(f"lbkit: {line}", err=True)
     if not groups:
         raise ConfigError(f"{log}: no request is for a pool of {new}")
+    for name, records in groups.items():
+        if all(math.isnan(record.served) for record in records):
+            raise ConfigError(f'{log}: no server answered a request for pool "{name}": nothing to plan with')
     plans = {}
     shown = _short_names(new, old)
     with _Bars(shown) as bars:

@@ -15,7 +15,7 @@ from lbkit.errors import ConfigError
 from lbkit.registry import nearest
 from lbkit.server import Address
 
-__all__ = ["load", "loads", "read_text"]
+__all__ = ["NO_NAME", "check_server", "load", "loads", "read_text"]
 
 
 def load(path: Path, catalog: Catalog) -> Config:
@@ -238,14 +238,11 @@ def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
     for index, server in enumerate(pool.servers):
         here = key_path(f"{path}.servers", index)
         if not server.name:
-            problems.add(f"{here}.name", "a name must not be empty")
+            problems.add(f"{here}.name", NO_NAME)
         elif server.name in names:
             problems.add(f"{here}.name", f'"{server.name}" is already the name of {names[server.name]}')
         names.setdefault(server.name, here)
-        _check_bounds(server.weight, 0, 256, f"{here}.weight", problems)
-        _check_bounds(server.max_connections, 0, 1_000_000, f"{here}.max_connections", problems)
-        if not server.address.path and server.address.port == 0:
-            problems.add(f"{here}.address", "a server needs a port other than 0")
+        check_server(server.weight, server.max_connections, server.address, here, problems)
     if pool.health is not None:
         _check_health(pool.health, f"{path}.health", problems)
     if pool.agent is not None:
@@ -257,6 +254,21 @@ def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
                 problems.add(f"{here}.address", "an agent is asked over TCP, and this is a Unix socket")
     if pool.outlier is not None:
         _check_outlier(pool.outlier, f"{path}.outlier", problems)
+
+
+NO_NAME = "a name must not be empty"
+
+
+def check_server(
+    weight: int | None, max_connections: int | None, address: Address | None, path: str, problems: Problems
+) -> None:
+    """Whether a server may have these; None is nothing said."""
+    if weight is not None:
+        _check_bounds(weight, 0, 256, key_path(path, "weight"), problems)
+    if max_connections is not None:
+        _check_bounds(max_connections, 0, 1_000_000, key_path(path, "max_connections"), problems)
+    if address is not None and not address.path and address.port == 0:
+        problems.add(key_path(path, "address"), "a server needs a port other than 0")
 
 
 def _check_health(health: HealthConfig, path: str, problems: Problems) -> None:

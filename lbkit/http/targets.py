@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lbkit.errors import ClientError
 
-__all__ = ["Target", "is_authority", "normalise", "parse_target", "quote_path"]
+__all__ = ["Target", "is_authority", "normalise", "parameter_of", "parse_target", "quote_path"]
 
 _ABSOLUTE = re.compile(rb"(?i:(https?))://([^/?#]*)([^#]*)")
 _ORIGIN = re.compile(rb"/[!-~]*")
@@ -126,3 +126,12 @@ def _unescape(match: re.Match[bytes]) -> bytes:
 def quote_path(path: bytes) -> bytes:
     """Percent-encode a decoded *path* for use in a Location (RFC 3986 §3.3)."""
     return b"".join([_QUOTED[byte] for byte in path])
+
+
+def parameter_of(target: bytes, name: bytes) -> bytes | None:
+    """The raw value of the first query parameter called *name*; nothing is decoded, only compared."""
+    for pair in target.partition(b"?")[2].split(b"&"):
+        key, equals, value = pair.partition(b"=")
+        if equals and key == name:
+            return value
+    return None

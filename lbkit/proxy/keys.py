@@ -9,6 +9,7 @@ from lbkit.config.values import KeySource
 from lbkit.exchange import Exchange
 from lbkit.http.forwarded import Hop, client_of
 from lbkit.http.messages import Headers, get, get_all
+from lbkit.http.targets import parameter_of
 
 __all__ = ["KeyReader", "cookie_of", "key_reader"]
 
@@ -32,7 +33,7 @@ def key_reader(source: KeySource, trusted: Collection[str]) -> KeyReader:
         "path": lambda exchange: exchange.request.target.origin_form.partition(b"?")[0],
         "header": lambda exchange: get(exchange.request.headers, name),
         "cookie": lambda exchange: cookie_of(exchange.request.headers, name),
-        "query": lambda exchange: _parameter_of(exchange.request.target.origin_form, name),
+        "query": lambda exchange: parameter_of(exchange.request.target.origin_form, name),
     }
     return readers[source.kind]
 
@@ -44,13 +45,4 @@ def cookie_of(headers: Headers, name: bytes) -> bytes | None:
             key, equals, value = pair.strip().partition(b"=")
             if equals and key == name:
                 return value.strip(b'"')
-    return None
-
-
-def _parameter_of(target: bytes, name: bytes) -> bytes | None:
-    """The raw value of the first query parameter called *name*; nothing is decoded, only compared."""
-    for pair in target.partition(b"?")[2].split(b"&"):
-        key, equals, value = pair.partition(b"=")
-        if equals and key == name:
-            return value
     return None

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 
-from lbkit.admin.changes import NewServer, ServerChange
+from lbkit.admin.changes import ServerChange
+from lbkit.config import ServerConfig
 from lbkit.errors import ConfigError
 from lbkit.pool import AdminState
-from lbkit.runtime.pools import RunningPool
+from lbkit.runtime.pools import RunningPool, make_server
 from lbkit.server import Server
 
 __all__ = ["PoolControl"]
@@ -57,19 +58,12 @@ class PoolControl:
         running.refresh()
         self._forget(known)
 
-    def add_server(self, pool: str, server: NewServer) -> None:
+    def add_server(self, pool: str, server: ServerConfig) -> None:
         """Add a server, which is checked at once. Raises ConfigError where the name is taken."""
         running = self._running(pool)
         if server.name in running.pool:
             raise ConfigError(f'name: pool "{pool}" has a server "{server.name}" already')
-        new = Server(
-            server.name,
-            server.address,
-            weight=server.weight,
-            backup=server.backup,
-            max_connections=server.max_connections,
-        )
-        running.pool.change([*running.pool, new], asyncio.get_running_loop().time())
+        running.pool.change([*running.pool, make_server(server)], asyncio.get_running_loop().time())
         running.refresh()
         logger.info("pool %s: server %s added: %s", pool, server.name, server.address)
 

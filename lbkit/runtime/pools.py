@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from lbkit.balancing import Balancer
 from lbkit.checks import AT_A_TIME, CHECKS, HealthCheck, Prober, judge, report
@@ -15,7 +16,7 @@ from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules
 from lbkit.pool import Change, HealthRules, Pool, PoolSettings, Standing, make_balancer
 from lbkit.server import Address, Server
 
-__all__ = ["FirstResults", "RunningPool", "first_results", "make_pool"]
+__all__ = ["FirstResults", "RunningPool", "first_results", "make_pool", "make_server"]
 
 logger = logging.getLogger("lbkit.health")
 
@@ -188,34 +189,25 @@ def _rng(purpose: str, seed: int | None) -> random.Random:
     return random.Random(None if seed is None else f"{seed} {purpose}")
 
 
+def make_server(config: ServerConfig) -> Server:
+    """The server that *config* describes."""
+    return Server(
+        config.name,
+        config.address,
+        weight=config.weight,
+        backup=config.backup,
+        max_connections=config.max_connections,
+        slow_start=config.slow_start,
+    )
+
+
 def _servers(config: PoolConfig) -> list[Server]:
-    return [
-        Server(
-            item.name,
-            item.address,
-            weight=item.weight,
-            backup=item.backup,
-            max_connections=item.max_connections,
-            slow_start=item.slow_start,
-        )
-        for item in config.servers
-    ]
+    return [make_server(item) for item in config.servers]
 
 
 def _rules(config: PoolConfig) -> HealthRules:
-    outlier = config.outlier
-    ejecting = None
-    if outlier is not None:
-        ejecting = OutlierRules(
-            outlier.consecutive,
-            outlier.interval,
-            outlier.base_ejection,
-            outlier.max_ejection,
-            outlier.max_ejected_percent,
-            outlier.deviations,
-            outlier.rate_servers,
-            outlier.rate_requests,
-        )
+    # The tables of a configuration have the same fields: neither level may import the other.
+    ejecting = None if config.outlier is None else OutlierRules(**asdict(config.outlier))
     health = config.health
     if health is None:
         return HealthRules(outlier=ejecting)

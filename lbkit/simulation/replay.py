@@ -26,6 +26,7 @@ from statistics import median
 
 from lbkit.config.schema import PoolConfig
 from lbkit.config.values import Duration, KeySource
+from lbkit.http.targets import parameter_of
 from lbkit.pool import Pool
 from lbkit.simulation.access_log import AccessRecord
 from lbkit.simulation.engine import Progress
@@ -95,16 +96,13 @@ def _most_at_a_time(records: list[AccessRecord]) -> int:
 
 def key_of(source: KeySource, record: AccessRecord) -> bytes | None:
     """What a hashing algorithm goes by; None where the log does not tell (headers and cookies)."""
-    path, _, query = record.target.partition("?")
+    target = record.target.encode("utf-8", "surrogatepass")
     if source.kind == "client":
         return record.client.encode() or None
     if source.kind == "path":
-        return path.encode("utf-8", "surrogatepass")
+        return target.partition(b"?")[0]
     if source.kind == "query":
-        for pair in query.split("&"):
-            name, equals, value = pair.partition("=")
-            if equals and name == source.name:
-                return value.encode("utf-8", "surrogatepass")
+        return parameter_of(target, source.name.encode())
     return None
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from lbkit.admin import AdminApp, NewServer, ServerChange, View
+from lbkit.admin import AdminApp, ServerChange, View
+from lbkit.config import ServerConfig
 from lbkit.errors import ConfigError
 from tests.support.servers import make_pool, make_servers
 
@@ -23,7 +24,7 @@ class Control:
             raise KeyError('server "gone" in pool "p"')
         self.done.append((pool, server, change))
 
-    def add_server(self, pool: str, server: NewServer) -> None:
+    def add_server(self, pool: str, server: ServerConfig) -> None:
         if server.name == "a":
             raise ConfigError('name: pool "p" has a server "a" already')
         self.done.append((pool, server))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbkit.admin.changes import NewServer, ServerChange, read_change, read_new_server
+from lbkit.admin.changes import ServerChange, read_change, read_new_server
+from lbkit.config import ServerConfig
 from lbkit.errors import ConfigError
 from lbkit.server import Address
 
@@ -16,7 +17,7 @@ def test_what_can_be_said() -> None:
     assert change == ServerChange("maint", 0, 5, Address("::1", 80))
     assert read_change(b"{}") == ServerChange()
     new = read_new_server(b'{"name": "n", "address": "unix:/run/x", "weight": 256}')
-    assert new == NewServer("n", Address(path="/run/x"), 256)
+    assert new == ServerConfig("n", Address(path="/run/x"), 256)
 
 
 @pytest.mark.parametrize(

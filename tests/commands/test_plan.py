@@ -165,6 +165,14 @@ def test_a_log_without_requests_for_it(files: Path) -> None:
     assert "access.log: has no request" in plan(files).stderr
 
 
+def test_a_log_in_which_nobody_answered_tells_nothing_about_servers(files: Path) -> None:
+    lines = [log_line(i, status=503, server="", served=0.0) for i in range(9)]
+    (files / "access.log").write_text("\n".join(lines))
+    result = plan(files)
+    assert result.returncode == 2
+    assert 'no server answered a request for pool "app": nothing to plan with' in result.stderr
+
+
 def test_better_knowledge_of_the_servers(files: Path) -> None:
     tight = json.loads(plan(files, "--json", "-", "--concurrency", "1").stdout)["pools"]["app"]
     wide = json.loads(plan(files, "--json", "-", "--concurrency", "100").stdout)["pools"]["app"]

@@ -10,7 +10,7 @@ import socket
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import Lbkit, fetch_json
+from tests.support.processes import Lbkit, fetch_json, wait_until
 
 
 class Named:
@@ -133,7 +133,7 @@ class Balanced:
     def reload(self) -> None:
         before = fetch_json(self.admin)["reloads"]
         self.process.process.send_signal(signal.SIGHUP)
-        until(lambda: fetch_json(self.admin)["reloads"] == before + 1)
+        wait_until(lambda: fetch_json(self.admin)["reloads"] == before + 1)
 
 
 @contextlib.contextmanager
@@ -159,13 +159,6 @@ def servers() -> Iterator[list[Named]]:
     yield made
     for server in made:
         server.close()
-
-
-def until(condition: Callable[[], bool], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 HEALTH = '[pools.app.health]\ncheck = "http"\npath = "/health"\ninterval = "100ms"\n'
@@ -241,11 +234,11 @@ def test_agents_say_what_they_want(tmp_path: Path, servers: list[Named]) -> None
     extra = f'[pools.app.agent]\nport = {a.agent_port}\ninterval = "50ms"\n'
     with balanced(tmp_path, "", a, b, extra=extra) as lb:
         a.agent = "drain # nightly backup"  # both listen to the one at this port
-        until(lambda: lb.server("a")["state"] == lb.server("b")["state"] == "drain")
+        wait_until(lambda: lb.server("a")["state"] == lb.server("b")["state"] == "drain")
         assert lb.server("a")["reason"] == "agent: nightly backup"
         assert lb.get()[0] == 503
         a.agent = "ready 50%"
-        until(lambda: lb.server("a")["state"] == "up")
+        wait_until(lambda: lb.server("a")["state"] == "up")
         assert lb.server("a")["effective_weight"] == 0.5
         assert lb.get()[0] == 200
 
@@ -257,10 +250,10 @@ def test_live_errors_take_a_server_out_although_its_check_passes(
     a.status = 500
     extra = '[pools.app.outlier]\nconsecutive = 3\nbase_ejection = "1s"\n' + HEALTH
     with balanced(tmp_path, "", a, b, c, extra=extra) as lb:
-        until(lambda: lb.names(9).get("a", 0) == 0)
+        wait_until(lambda: lb.names(9).get("a", 0) == 0)
         assert lb.server("a")["state"] == "ejected"
         a.status = 200
-        until(lambda: lb.server("a")["state"] == "up")
+        wait_until(lambda: lb.server("a")["state"] == "up")
         assert lb.names(9) == {"a": 3, "b": 3, "c": 3}
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.browser import Browser
-from tests.support.processes import Lbkit, fetch_json
+from tests.support.processes import Lbkit, fetch_json, wait_until
 
 CONFIG = """
 [admin]
@@ -37,13 +35,6 @@ name = "spare <b>"
 address = "127.0.0.1:1"
 backup = true
 """
-
-
-def until(condition: Callable[[], bool], timeout: float = 10) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.mark.xdist_group("databases")  # the group of the other browser
@@ -72,17 +63,17 @@ def test_an_operator_drains_a_server(tmp_path: Path) -> None:
 
             requests(20)
             browser.open(f"http://{admin}/")
-            until(lambda: "pool app: 2 of 3 available" in browser.text("#pools"))
+            wait_until(lambda: "pool app: 2 of 3 available" in browser.text("#pools"))
             assert row(1, 3) == "up status 200"
             assert row(3, 1) == "spare <b> (backup)", "names are text"
             assert row(3, 3).startswith("down 127.0.0.1:1: connection refused")
             browser.click("#pools tbody tr:nth-child(1) td:last-child button:nth-of-type(2)")
-            until(lambda: row(1, 3) == "drain by the operator")
+            wait_until(lambda: row(1, 3) == "drain by the operator")
             before = picks("app1")
             requests(10)
             assert picks("app1") == before
             browser.click("#pools tbody tr:nth-child(1) td:last-child button:nth-of-type(1)")
-            until(lambda: row(1, 3) == "up status 200")
+            wait_until(lambda: row(1, 3) == "up status 200")
             requests(40)
             assert picks("app1") > before
             browser.screenshot(tmp_path / "dashboard.png")

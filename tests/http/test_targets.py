@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbkit.errors import ClientError
-from lbkit.http.targets import is_authority, normalise, parse_target, quote_path
+from lbkit.http.targets import is_authority, normalise, parameter_of, parse_target, quote_path
 
 
 @pytest.mark.parametrize(
@@ -119,3 +119,18 @@ def test_a_normal_path_has_no_dot_segments_and_is_stable(text: str) -> None:
         return
     segments = path.split(b"/")[1:]
     assert b".." not in segments and b"." not in segments and b"" not in segments[:-1]
+
+
+@pytest.mark.parametrize(
+    ("target", "value"),
+    [
+        (b"/?a=1&q=x%20y&q=z", b"x%20y"),
+        (b"/?q=", b""),
+        (b"/?q", None),
+        (b"/?qq=1", None),
+        (b"/q=1", None),
+        (b"/?a=1?q=2", None),
+    ],
+)
+def test_a_query_parameter(target: bytes, value: bytes | None) -> None:
+    assert parameter_of(target, b"q") == value

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 
 import pytest
 
@@ -15,16 +14,11 @@ from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from tests.mysql.test_driver import tcp_server
 from tests.support.databases import LivePair
+from tests.support.loops import until
 
 
 def small(size: int = 1, wait: float = 1.0) -> RouterOptions:
     return RouterOptions(pool=PoolLimits(size=size, wait=wait), monitor_interval=0.1)
-
-
-async def until(condition: Callable[[], bool], limit: float = 10) -> None:
-    async with asyncio.timeout(limit):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_broken_connection_does_not_starve_the_next_user(pair: LivePair) -> None:

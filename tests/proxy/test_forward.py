@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from lbkit.server import Server
 from tests.exchange.wire import GET, LAST_GET, Client, site
 from tests.http.corpus import REQUESTS
 from tests.proxy.upstreams import Behaviour, proxy, refusing, upstream
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 POST = b"POST / HTTP/1.1\r\nHost: h\r\n"
@@ -53,12 +52,6 @@ async def silent(client: Client) -> None:
 async def status_of(client: Client, request: bytes = GET) -> int:
     client.send(request)
     return (await client.response())[0]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 @on_both_loops

@@ -14,7 +14,7 @@ from lbkit.registry import NoOptions
 from lbkit.server import Outcome, Server
 from tests.exchange.wire import Client
 from tests.proxy.upstreams import Proxy, proxy, refusing, upstream
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -84,12 +84,6 @@ class Gate:
 
     def let_one_through(self) -> None:
         self._open.release()
-
-
-async def until(condition) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 async def ask(client: Client, head: bytes = GET) -> tuple[int, dict[str, str], bytes]:

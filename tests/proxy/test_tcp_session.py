@@ -16,7 +16,7 @@ from lbkit.relay import choose_relay
 from lbkit.server import Address, Server
 from tests.proxy.test_forward_pool import Recorder
 from tests.support.backends import Backend, echo, free_address, full_backlog, hold
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 
 class Balancer:
@@ -350,12 +350,6 @@ def linger(writer: asyncio.StreamWriter) -> None:
     """Close with a reset."""
     sock = writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-async def until(condition) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 @on_both_loops

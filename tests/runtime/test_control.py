@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from lbkit.admin import NewServer, ServerChange
+from lbkit.admin import ServerChange
+from lbkit.config import ServerConfig
 from lbkit.errors import ConfigError
 from lbkit.pool import AdminState, Standing
 from lbkit.runtime.control import PoolControl
@@ -80,11 +81,11 @@ async def test_another_address_is_another_server_and_checked_anew() -> None:
 @on_both_loops
 async def test_servers_come_and_go() -> None:
     async with Backend(hold) as one, Backend(hold) as two, controlled(one) as it:
-        it.control.add_server("p", NewServer("b", Address.parse(two), weight=4))
+        it.control.add_server("p", ServerConfig("b", Address.parse(two), weight=4))
         assert it.pool.member("b").standing is Standing.UNKNOWN
         await until(lambda: it.pool.member("b").standing is Standing.UP)
         with pytest.raises(ConfigError, match='has a server "b" already'):
-            it.control.add_server("p", NewServer("b", Address.parse(one)))
+            it.control.add_server("p", ServerConfig("b", Address.parse(one)))
         it.control.remove_server("p", "a")
         assert [server.name for server in it.pool] == ["b"]
         assert [server.name for server in it.forgotten] == ["a"]

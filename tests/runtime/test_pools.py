@@ -11,7 +11,7 @@ from lbkit.pool import Standing
 from lbkit.runtime import catalog, make_pool
 from lbkit.runtime.pools import RunningPool, first_results
 from tests.support.backends import Backend, free_address, hold
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 FULL = """
 [listeners.l]
@@ -135,12 +135,6 @@ async def test_a_reload_keeps_health_and_stops_what_is_no_longer_wanted() -> Non
         assert (pool["a"].weight, pool.health("a").fall) == (9, 5)
         for prober in (*ended, *running.probers()):
             await prober.stop()
-
-
-async def until(condition) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @on_both_loops

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import uvloop
 
-__all__ = ["on_both_loops", "open_descriptors"]
+__all__ = ["on_both_loops", "open_descriptors", "until"]
 
 FACTORIES = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
@@ -36,6 +36,13 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
     name = inspect.Parameter("loop_name", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     run.__signature__ = signature.replace(parameters=[name, *signature.parameters.values()])  # type: ignore[attr-defined]
     return pytest.mark.parametrize("loop_name", list(FACTORIES))(run)
+
+
+async def until(condition: Callable[[], object], limit: float = 10) -> None:
+    """Wait until *condition* holds; TimeoutError when it does not within *limit* seconds."""
+    async with asyncio.timeout(limit):
+        while not condition():
+            await asyncio.sleep(0.005)
 
 
 async def settle() -> None:
