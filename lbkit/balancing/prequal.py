@@ -13,8 +13,9 @@ From Wydrowski, Kleinberg, Rumble and Archer, "Load is not what you should balan
   with nearly all servers by using old answers without end. Then balancers that do not see each other send
   everybody to the server that looked good a moment ago, worse than by round robin.
 - An answer is hot when its RIF is at least the `quantile` of those seen recently, otherwise cold. Of the cold
-  the one with the lowest latency is picked; where all are hot, the one with the lowest RIF. So latency
-  decides, until a server has more in flight than most.
+  the one with the lowest latency is picked (of those within a quarter of it the one with the lowest RIF, or
+  servers that are alike would be picked by the noise of their latencies, and always the same ones); where
+  all are hot, the one with the lowest RIF. So latency decides, until a server has more in flight than most.
 - A pick adds one to the RIF of the answer that it used, as the server's next answer will.
 - With fewer than two answers to choose from, a random server is picked.
 
@@ -37,6 +38,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
 from statistics import median_low
 
 from lbkit.balancing.base import ALGORITHMS, Balancer
@@ -48,6 +50,8 @@ __all__ = ["Prequal", "PrequalOptions"]
 
 _DELTA = 1.0  # the paper's δ: how much sooner probes must come than answers are used up
 _FEWEST = 2  # answers that it takes to have a choice
+_ALIKE = 1.25  # latencies that differ by less are taken for equal
+_RIF = attrgetter("rif")
 _PART = 0.25  # of all servers that the reuse budget keeps answers of, at most
 _RIF_WINDOW = 128
 _SAMPLES = 9  # latencies kept of each range of RIF
@@ -195,24 +199,16 @@ class Prequal(Balancer):
         if len(usable) < _FEWEST:
             return None
         limit = self._rif_limit()
-        best = usable[0]
-        best_is_cold = best.rif < limit
-        for answer in usable:
-            is_cold = answer.rif < limit
-            if is_cold and best_is_cold:
-                is_better = answer.seconds < best.seconds or (
-                    answer.seconds == best.seconds and answer.rif < best.rif
-                )
-            elif is_cold or best_is_cold:
-                is_better = is_cold
-            else:
-                # All that are idle are hot where most are idle: then latency may still decide.
-                is_better = answer.rif < best.rif or (
-                    answer.rif == best.rif and answer.seconds < best.seconds
-                )
-            if is_better:
-                best, best_is_cold = answer, is_cold
-        return best
+        cold = [answer for answer in usable if answer.rif < limit]
+        if cold:
+            near = min(answer.seconds for answer in cold) * _ALIKE
+            # The oldest of equals: their order is that of random probes, where latency would be one of habit.
+            return min((answer for answer in cold if answer.seconds <= near), key=_RIF)
+        # All that are idle are hot where most are idle: then latency may still decide.
+        least = min(answer.rif for answer in usable)
+        idlest = [answer for answer in usable if answer.rif == least]
+        near = min(answer.seconds for answer in idlest) * _ALIKE
+        return next(answer for answer in idlest if answer.seconds <= near)
 
     def _rif_limit(self) -> float:
         """The RIF from which on an answer is hot."""

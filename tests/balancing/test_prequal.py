@@ -9,6 +9,7 @@ import pytest
 
 from lbkit.balancing.prequal import Prequal, PrequalOptions
 from lbkit.server import Outcome, Server
+from lbkit.testing.traffic import Traffic
 from tests.support.servers import make_servers
 
 KEEP = {"remove_rate": 0.0, "probe_rate": 0.0}
@@ -290,3 +291,20 @@ def test_the_score_puts_every_cold_one_before_every_hot_one() -> None:
 def test_options_out_of_range(option: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"^{option}: "):
         PrequalOptions(**{option: value})  # type: ignore[arg-type]
+
+
+def test_servers_that_differ_by_little_more_than_noise_share_alike() -> None:
+    a, b, c = servers = make_servers(1, 1, 1)
+    slower = {a: 1.0, b: 1.08, c: 1.15}
+    rng = random.Random(7)
+    balancer = prequal(servers)
+    traffic = Traffic(balancer, lambda server, now: slower[server] * rng.uniform(0.010, 0.012), rate=400.0)
+    picks = traffic.run(3.0).picks
+    assert min(picks.values()) > picks.total() / 3 * 0.6
+
+
+def test_latencies_within_a_quarter_are_equal_and_rif_decides() -> None:
+    a, b, c, d = servers = make_servers(1, 1, 1, 1)
+    balancer = prequal(servers, quantile=0.75, **KEEP)
+    answer(balancer, (a, 3, 0.100), (b, 2, 0.124), (c, 1, 0.126), (d, 9, 0.0001))
+    assert balancer.pick(0.0) is b
