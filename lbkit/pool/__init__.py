@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbkit.pool.explain import Explanation
+from lbkit.pool.known import Known
 from lbkit.pool.member import AdminState, Member, Standing
 from lbkit.pool.pool import Change, Pool, make_balancer
 from lbkit.pool.queue import Waiter
@@ -13,6 +14,7 @@ __all__ = [
     "Change",
     "Explanation",
     "HealthRules",
+    "Known",
     "Member",
     "Pool",
     "PoolSettings",

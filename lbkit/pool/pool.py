@@ -29,6 +29,7 @@ from lbkit.balancing import ALGORITHMS, Balancer
 from lbkit.errors import NoServerAvailable, PoolFull
 from lbkit.health import Advice, Health, HealthState, OutlierDetector
 from lbkit.pool.explain import Explanation
+from lbkit.pool.known import Known
 from lbkit.pool.member import AdminState, Member, Standing
 from lbkit.pool.queue import Queue, Waiter
 from lbkit.pool.settings import HealthRules, PoolSettings
@@ -521,6 +522,27 @@ class Pool:
             self._take(balancer)
         self._watch(now)
         self._enter(wanted, now)
+
+    # ------------------------------------------------------------ one pool in several processes
+
+    def known(self, now: float) -> list[Known]:
+        """All that is known of the servers, in order, for the same pool in another process."""
+        return [Known.of(member, now) for member in self._members.values()]
+
+    def learn(self, known: Iterable[Known], now: float) -> None:
+        """Take over members, and what operator and agents want of them, from another process; health only
+        for servers that nothing is known of here. A server that was ready there need not start slowly here."""
+        known = list(known)
+        was_up = {name for name, member in self._members.items() if member.standing is Standing.UP}
+        with self.together(now):
+            self.change([one.server() for one in known], now)
+            for one in known:
+                one.teach(self._members[one.name], now)
+        for one in known:
+            member = self._members[one.name]
+            if one.name not in was_up and member.standing is Standing.UP:
+                member.ready_since = one.ready_since(now)
+        self._refresh(now)
 
     # ------------------------------------------------------------ time, and what follows from a change
 
