@@ -10,8 +10,9 @@ help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
 	@echo "make test   lint, types and every test, on real MySQL and MariaDB servers"
 	@echo "make lint   only lint and types"
-	@echo "make bench  every benchmark, 10 minutes: bench-tcp (beside HAProxy), bench-picks (beside uhashring),"
-	@echo "            bench-simulation, bench-papers (published experiments at full size); each alone takes ARGS"
+	@echo "make bench  every benchmark, 20 minutes: bench-tcp (lbkit bench relays: beside HAProxy, nginx, proxy.py),"
+	@echo "            bench-picks (beside uhashring), bench-simulation, bench-papers (published experiments at"
+	@echo "            full size); each alone takes ARGS"
 	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
 
 up:

@@ -1,4 +1,4 @@
-"""``lbkit bench``: the same scenario live and simulated."""
+"""``lbkit bench``: the same scenario live and simulated; the relays beside other proxies are in `relays`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from rich.table import Table
 
 from lbkit.bench.algorithms import DEFAULT, Comparison, compare
 from lbkit.commands.output import chosen, json_option, progress_bars, table_console, wants_table, write_json
+from lbkit.commands.relays import relays_command
 from lbkit.simulation import Result, Scenario, load_scenario, loads_scenario
 
 __all__ = ["bench_command"]
@@ -22,6 +23,9 @@ __all__ = ["bench_command"]
 @click.group("bench")
 def bench_command() -> None:
     """Benchmarks on real sockets."""
+
+
+bench_command.add_command(relays_command)
 
 
 @bench_command.command("algorithms")

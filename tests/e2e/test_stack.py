@@ -18,7 +18,7 @@ from typing import Any
 import pymysql
 import pytest
 
-from benchmarks.load import Load, LoadResult
+from lbkit.bench.closed import ClosedLoad, LoadResult
 from lbkit.cluster.mysqld import free_port
 from lbkit.cluster.statedir import process_start
 from lbkit.server import Address
@@ -61,7 +61,7 @@ class RunningStack:
         """Run load for *seconds*; meanwhile call the steps, (after seconds, function) each."""
 
         async def run() -> LoadResult:
-            load = Load(Address.parse(self.listen), connections=CONNECTIONS, seconds=seconds)
+            load = ClosedLoad(Address.parse(self.listen), connections=CONNECTIONS, seconds=seconds)
             running = asyncio.create_task(load.run())
             for after, step in steps:
                 await asyncio.sleep(after)

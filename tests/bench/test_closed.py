@@ -4,7 +4,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Iterable
 
-from benchmarks.load import Load
+from lbkit.bench.closed import ClosedLoad
 from lbkit.server import Address
 from tests.support.backends import Backend, Talk, free_address, hold
 from tests.support.loops import on_both_loops
@@ -37,9 +37,9 @@ def _giving(answers: Callable[[], Iterable[bytes]]) -> Talk:
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
-async def run(talk: Talk, **settings: object) -> Load:
+async def run(talk: Talk, **settings: object) -> ClosedLoad:
     async with Backend(talk) as address:
-        load = Load(Address.parse(address), **{"connections": 2, "seconds": 0.2, **settings})  # type: ignore[arg-type]
+        load = ClosedLoad(Address.parse(address), **{"connections": 2, "seconds": 0.2, **settings})  # type: ignore[arg-type]
         await load.run()
         return load
 
@@ -75,7 +75,7 @@ async def test_each_failure_is_noted_with_its_reason() -> None:
 
 @on_both_loops
 async def test_refused_connections_are_failures() -> None:
-    load = Load(Address.parse(free_address()), connections=1, seconds=0.1)
+    load = ClosedLoad(Address.parse(free_address()), connections=1, seconds=0.1)
     result = await load.run()
     assert result.failures[0].why.startswith("connect: ")
 
@@ -83,7 +83,7 @@ async def test_refused_connections_are_failures() -> None:
 @on_both_loops
 async def test_stop_ends_it() -> None:
     async with Backend(always(OK)) as address:
-        load = Load(Address.parse(address), connections=1, seconds=60)
+        load = ClosedLoad(Address.parse(address), connections=1, seconds=60)
         running = asyncio.create_task(load.run())
         await asyncio.sleep(0)
         load.stop()
@@ -96,7 +96,7 @@ def test_hold_is_never_an_answer() -> None:
 
     async def silent() -> None:
         async with Backend(hold) as address:
-            load = Load(Address.parse(address), connections=1, seconds=0.05)
+            load = ClosedLoad(Address.parse(address), connections=1, seconds=0.05)
             load.patience = 0.05
             result = await load.run()
             assert [failure.why for failure in result.failures] == ["no answer within 0.05 s of the end"]

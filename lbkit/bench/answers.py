@@ -1,7 +1,7 @@
-"""The server behind the balancers in benchmarks: the least work that is still HTTP.
+"""The server behind the relays in benchmarks: the least work that is still HTTP.
 
-``python -m benchmarks.backend`` listens on a free port of 127.0.0.1 and prints it. ``/small`` is 612 bytes
-(the size of nginx's welcome page) and ``/big`` 10 MB.
+``python -m lbkit.bench.answers`` listens on a free port of 127.0.0.1 and prints it. ``/small`` is 612 bytes
+(the size of nginx's welcome page), ``/medium`` 64 KiB and ``/big`` 10 MB.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from typing import cast
 
 import uvloop
 
-SMALL = b"x" * 612
-BIG = b"x" * 10_000_000
+__all__ = ["BODIES", "Answers", "responses"]
+
+BODIES = {b"/small": b"x" * 612, b"/medium": b"x" * 65_536, b"/big": b"x" * 10_000_000}
+"""What each path answers."""
+_BACKLOG = 4096
 
 
 def responses(extra: bytes = b"") -> dict[bytes, bytes]:
     """Whole responses by path, each with the header line *extra*."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n" + extra + b"Content-Length: %d\r\n\r\n"
-    return {path: head % len(body) + body for path, body in ((b"/small", SMALL), (b"/big", BIG))}
+    return {path: head % len(body) + body for path, body in BODIES.items()}
 
 
 _KEPT = responses()
@@ -26,7 +29,7 @@ _CLOSED = responses(b"Connection: close\r\n")
 _MISSING = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 
 
-class Backend(asyncio.Protocol):
+class Answers(asyncio.Protocol):
     """Answers whole GET requests; a head split over several reads is put together."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -44,7 +47,8 @@ class Backend(asyncio.Protocol):
 
 
 async def main() -> None:
-    server = await asyncio.get_running_loop().create_server(Backend, "127.0.0.1", 0, backlog=2048)
+    """Serve until the process is ended."""
+    server = await asyncio.get_running_loop().create_server(Answers, "127.0.0.1", 0, backlog=_BACKLOG)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

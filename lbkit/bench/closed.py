@@ -1,8 +1,8 @@
-"""A closed-loop HTTP load generator on asyncio: N connections, each with one request in flight.
+"""A closed-loop HTTP client on asyncio: N connections, each with one request in flight.
 
 For machines without wrk, and for tests that must know of every single failure: when it came and what
 it was. It reads responses with a Content-Length or chunked bodies, and opens a new connection where
-one is closed, as wrk does.
+one is closed, as wrk does. (`load` is the open-loop one: it sends at given times.)
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import cast
 
 from lbkit.server import Address
 
-__all__ = ["Failure", "Load", "LoadResult"]
+__all__ = ["ClosedLoad", "Failure", "LoadResult"]
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
@@ -53,7 +53,7 @@ class LoadResult:
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] if ordered else 0.0
 
 
-class Load:
+class ClosedLoad:
     """Requests *path* over *connections* connections until *seconds* are over or `stop` is called."""
 
     def __init__(
@@ -129,7 +129,7 @@ class Load:
 class _Connection(asyncio.Protocol):
     """Sends a request, waits for its answer, sends the next one."""
 
-    def __init__(self, load: Load) -> None:
+    def __init__(self, load: ClosedLoad) -> None:
         loop = asyncio.get_running_loop()
         self._load = load
         self.done: asyncio.Future[None] = loop.create_future()

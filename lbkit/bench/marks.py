@@ -1,0 +1,61 @@
+"""What lbkit is to reach beside HAProxy, and whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from lbkit.bench.figures import LBKIT, MEASURES, Figures, Measure
+
+__all__ = ["MARKS", "Mark", "Verdict", "judge"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A bound for the ratio to HAProxy of one path of lbkit: the least, or the most where less is better."""
+
+    measure: Measure
+    bound: float
+    path: str = LBKIT
+
+    @property
+    def sign(self) -> str:
+        """How the ratio is to stand to the bound."""
+        return "≤" if self.measure.less_is_better else "≥"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A mark with what was measured: `met` is None where it could not be judged, and `reason` says why."""
+
+    mark: Mark
+    ratio: float | None
+    met: bool | None
+    reason: str = ""
+
+
+MARKS = (
+    Mark(MEASURES["small"], 1.15),
+    Mark(MEASURES["medium"], 1.15),
+    Mark(MEASURES["big"], 1.5),
+    Mark(MEASURES["connect"], 0.75),
+    Mark(MEASURES["cpu"], 0.05, "sockmap"),
+    Mark(MEASURES["p99"], 1.0),
+    Mark(MEASURES["added"], 1.3),
+    Mark(MEASURES["idle"], 1.0),
+)
+
+
+def judge(figures: Figures, passed_over: Mapping[str, str]) -> list[Verdict]:
+    """Every mark. A rate at which requests failed meets none."""
+    return [_judge(mark, figures, passed_over) for mark in MARKS]
+
+
+def _judge(mark: Mark, figures: Figures, passed_over: Mapping[str, str]) -> Verdict:
+    ratio = mark.measure.ratio(figures, mark.path)
+    if ratio is None:
+        return Verdict(mark, None, None, passed_over.get(mark.path, "not measured"))
+    if failures := figures.failures(mark.measure.case, mark.path):
+        return Verdict(mark, ratio, False, f"{failures} requests failed")
+    met = ratio <= mark.bound if mark.measure.less_is_better else ratio >= mark.bound
+    return Verdict(mark, ratio, met)

@@ -1,0 +1,294 @@
+"""``lbkit bench relays``: lbkit's data paths beside no proxy and beside other proxies."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from lbkit.bench import clients
+from lbkit.bench.contenders import Contender, Selection, find_program, select
+from lbkit.bench.figures import MEASURES, NO_PROXY, REFERENCE, Figures
+from lbkit.bench.idle import raise_file_limit
+from lbkit.bench.marks import Verdict, judge
+from lbkit.bench.pictures import figure, write_picture
+from lbkit.bench.relays import CASES, FEWEST_ROUNDS, IDLE, Case, Plan, Run, machine, run
+from lbkit.cluster.report import console as report_console
+from lbkit.commands.output import json_option, progress_bars, table_console, wants_table, write_json
+from lbkit.errors import LbkitError
+
+__all__ = ["relays_command"]
+
+_WIDE = 110
+"""Columns of a terminal in which the tables have room for everything."""
+_KEYS = [case.key for case in CASES] + [IDLE]
+
+
+class _Missed(LbkitError):
+    """A mark was not met."""
+
+
+@click.command("relays")
+@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
+@click.option(
+    "--seconds", type=click.FloatRange(0.1, 600), default=2.0, show_default=True, help="Length of a round."
+)
+@click.option(
+    "--case", "cases", type=click.Choice(_KEYS), multiple=True, help="Only this case; repeat it. All without."
+)
+@click.option(
+    "--path",
+    "paths",
+    metavar="NAME",
+    multiple=True,
+    help="Only this path: none, auto, a relay of `lbkit list`, haproxy, nginx, proxy.py, naive; repeat it.",
+)
+@click.option(
+    "--idle-connections",
+    type=click.IntRange(100, 9000),
+    default=2000,
+    show_default=True,
+    help="How many to measure memory with.",
+)
+@json_option
+@click.option(
+    "--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the ratios into this picture."
+)
+@click.option("--own-client", is_flag=True, help="Take the bundled client even where wrk is there.")
+@click.option(
+    "--fetch/--no-fetch",
+    default=True,
+    help="Get wrk, HAProxy and nginx where they are missing, as private copies (Debian, no root needed).",
+)
+def relays_command(
+    rounds: int,
+    seconds: float,
+    cases: tuple[str, ...],
+    paths: tuple[str, ...],
+    idle_connections: int,
+    json_file: Path | None,
+    plot: Path | None,
+    own_client: bool,
+    fetch: bool,
+) -> None:
+    """Measure lbkit's relays beside no proxy, HAProxy, nginx, proxy.py and a naive proxy.
+
+    \b
+    One thread each, the same server and client for all, in alternated rounds; some ten minutes.
+    Printed are medians, spread and ratios to HAProxy. Only the ratios of one run mean something.
+    Cases: small (612 bytes, 64 connections), medium (64 KiB), big (10 MB), connect (one connection
+    a request), low (one connection: added latency), many (1 000 connections), idle (memory).
+
+    \b
+    A quick look:     lbkit bench relays --rounds 3 --seconds 1 --case small --case connect
+    For the README:   lbkit bench relays --plot docs/pictures/relays.png
+    Exit code 1 where a mark is missed in enough rounds to be judged.
+    """
+    if plot is not None:
+        figure(Figures(), [], "")  # that matplotlib is missing must not be told after ten minutes
+    idle = idle_connections if not cases or IDLE in cases else 0
+    raise_file_limit(max(idle, *(case.connections for case in CASES)))
+    with _Stoppable():
+        report = report_console()
+        wrk = None if own_client else find_program("wrk", report, fetch=fetch)
+        client = clients.wrk_client(wrk, seconds) if wrk else clients.own_client
+        selection = select(report, fetch=fetch, keys=paths)
+        chosen = [case for case in CASES if not cases or case.key in cases]
+        plan = Plan(selection.contenders, client, chosen, rounds, seconds, idle)
+        result = _measured(plan, selection)
+    verdicts = judge(result.figures, result.passed_over)
+    lines = _conditions(plan, result, "wrk -t1" if wrk else "the bundled asyncio client")
+    if json_file is not None:
+        write_json(_as_json(plan, result, verdicts, lines), json_file)
+    if wants_table(json_file):
+        _print(plan, result, verdicts, lines)
+    if plot is not None:
+        write_picture(result.figures, result.contenders, plot, f"{lines[0]}\n{lines[1]}")
+        click.echo(f"wrote {plot}", err=True)
+    missed = sum(verdict.met is False for verdict in verdicts)
+    if missed and rounds >= FEWEST_ROUNDS:
+        raise _Missed(f"{missed} {'mark was' if missed == 1 else 'marks were'} missed")
+
+
+class _Stoppable:
+    """Ctrl-C, SIGTERM and a closed terminal end the block, and the first of them lets it clean up."""
+
+    _NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def __enter__(self) -> None:
+        self._before = [signal.signal(number, self._stop) for number in self._NUMBERS]
+
+    def __exit__(self, *_: object) -> None:
+        for number, before in zip(self._NUMBERS, self._before, strict=True):
+            signal.signal(number, before)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        for one in self._NUMBERS:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+
+def _measured(plan: Plan, selection: Selection) -> Run:
+    """Run the plan below a bar."""
+    with progress_bars() as bars:
+        task = bars.add_task("starting", total=plan.steps)
+
+        def told(step: str) -> None:
+            bars.update(task, description=step, completed=next(done))
+
+        done = iter(range(plan.steps + 1))
+        result = run(plan, told)
+    result.passed_over = {**selection.passed_over, **result.passed_over}
+    return result
+
+
+def _conditions(plan: Plan, result: Run, client: str) -> list[str]:
+    """Where and how it was measured."""
+    case = f"median of {plan.rounds} alternated rounds of {plan.seconds:g} s, {client}"
+    return [machine(), case, "; ".join(str(one) for one in result.contenders if one.version or one.options)]
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def _print(plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]) -> None:
+    console = table_console()
+    for case in plan.cases:
+        console.print(_case_table(console, case, result))
+    if plan.idle_connections:
+        console.print(_idle_table(console, plan, result))
+    console.print(_marks_table(console, result, verdicts))
+    for key, reason in result.passed_over.items():
+        console.print(f"without {key}: {reason}", soft_wrap=True, markup=False)
+    for line in lines:
+        console.print(line, soft_wrap=True, markup=False)
+    if plan.rounds < FEWEST_ROUNDS:
+        console.print("too few rounds to quote: a median needs at least three", style="yellow")
+
+
+def _table(console: Console, title: str, *columns: str) -> Table:
+    # In 80 columns names would be folded.
+    looks: dict[str, Any] = {"box": SIMPLE, "padding": 0} if console.width < _WIDE else {}
+    table = Table(title=title, title_justify="left", title_style="bold", **looks)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", no_wrap=not place)
+    return table
+
+
+def _case_table(console: Console, case: Case, result: Run) -> Table:
+    is_big, is_low = case.key == "big", case.key == "low"
+    rate = ["MB/s"] if is_big else []
+    added = ["added µs", "added, to HAProxy"] if is_low else []
+    latency = ["p50 ms", "p99 ms", *added]
+    used = ["own CPU µs", "system CPU µs", "failed"]
+    columns = ["path", "requests/s", *rate, "spread", "to HAProxy", *latency, *used]
+    table = _table(console, case.name, *columns)
+    for one in result.contenders:
+        table.add_row(*_case_row(case, one, result.figures))
+    return table
+
+
+def _case_row(case: Case, one: Contender, figures: Figures) -> list[str]:
+    def middle(what: str) -> float | None:
+        return figures.median(case.key, one.key, what)
+
+    rate, reference = middle("rate"), figures.median(case.key, REFERENCE, "rate")
+    spread, speed = figures.spread(case.key, one.key), middle("bytes_rate")
+    row = [one.name, _shown(rate, 0)]
+    row += [_shown(None if speed is None else speed / 1e6, 0)] if case.key == "big" else []
+    row.append("–" if spread is None else f"±{100 * spread:.0f} %")
+    row.append(_shown(rate / reference if rate is not None and reference else None, 2))
+    row += [_shown(middle("p50_ms"), 3), _shown(middle("p99_ms"), 3)]
+    if case.key == "low":
+        added = figures.added_ms(case.key, one.key)
+        row.append(_shown(None if added is None else added * 1000, 0))
+        row.append(_shown(MEASURES["added"].ratio(figures, one.key), 2))
+    row.append(_shown(middle("own_us") if one.key != NO_PROXY else None, 1))
+    row.append(_shown(middle("system_us"), 1))
+    return [*row, str(figures.failures(case.key, one.key))]
+
+
+def _idle_table(console: Console, plan: Plan, result: Run) -> Table:
+    title = f"memory: {plan.idle_connections} idle connections, each after one request; median of 3 processes"
+    table = _table(console, title, "path", "KiB each", "to HAProxy")
+    for one in result.contenders:
+        if (size := result.figures.idle_bytes(one.key)) is not None:
+            table.add_row(
+                one.name, f"{size / 1024:.2f}", _shown(MEASURES["idle"].ratio(result.figures, one.key), 2)
+            )
+    return table
+
+
+def _marks_table(console: Console, result: Run, verdicts: Sequence[Verdict]) -> Table:
+    """Each mark with the ratio of the path that it is for, and those of lbkit's other paths."""
+    own = [one for one in result.contenders if one.name.startswith("lbkit")]
+    table = _table(console, "marks: ratios to HAProxy", "what", "mark", *(one.name for one in own), "")
+    for verdict in verdicts:
+        mark = verdict.mark
+        cells = []
+        for one in own:
+            shown = _shown(mark.measure.ratio(result.figures, one.key), 3 if mark.bound < 0.1 else 2)
+            cells.append(f"[bold]{shown}[/bold]" if one.key == mark.path else f"[dim]{shown}[/dim]")
+        said = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "not judged"}[verdict.met]
+        reason = f": {verdict.reason}" if verdict.reason else ""
+        table.add_row(mark.measure.name, f"{mark.sign} {mark.bound:g}", *cells, f"{said}{reason}")
+    return table
+
+
+def _shown(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+# --------------------------------------------------------------------------------------------- JSON
+
+
+def _as_json(plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]) -> dict[str, Any]:
+    figures = result.figures
+    return {
+        "conditions": lines,
+        "rounds": plan.rounds,
+        "seconds": plan.seconds,
+        "enough_rounds": plan.rounds >= FEWEST_ROUNDS,
+        "paths": [
+            {"key": one.key, "name": one.name, "version": one.version, "options": one.options}
+            for one in result.contenders
+        ],
+        "passed_over": result.passed_over,
+        "cases": [
+            {
+                "case": case.key,
+                "path": one.key,
+                "requests_per_second": figures.median(case.key, one.key, "rate"),
+                "spread": figures.spread(case.key, one.key),
+                "failures": figures.failures(case.key, one.key),
+                "samples": [asdict(sample) for sample in figures.samples[case.key, one.key]],
+            }
+            for case in plan.cases
+            for one in result.contenders
+        ],
+        "idle_bytes": dict(figures.idle),
+        "ratios": {
+            key: {one.key: measure.ratio(figures, one.key) for one in result.contenders}
+            for key, measure in MEASURES.items()
+        },
+        "marks": [
+            {
+                "what": verdict.mark.measure.name,
+                "path": verdict.mark.path,
+                "bound": verdict.mark.bound,
+                "less_is_better": verdict.mark.measure.less_is_better,
+                "ratio": verdict.ratio,
+                "met": verdict.met,
+                "reason": verdict.reason,
+            }
+            for verdict in verdicts
+        ],
+    }
