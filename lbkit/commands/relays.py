@@ -104,7 +104,8 @@ def relays_command(
         chosen = [case for case in CASES if not cases or case.key in cases]
         plan = Plan(selection.contenders, client, chosen, rounds, seconds, idle)
         result = _measured(plan, selection)
-    verdicts = judge(result.figures, result.passed_over)
+    asked = {case.key for case in chosen} | ({IDLE} if idle else set())
+    verdicts = [one for one in judge(result.figures, result.passed_over) if one.mark.measure.case in asked]
     lines = _conditions(plan, result, "wrk -t1" if wrk else "the bundled asyncio client")
     if json_file is not None:
         write_json(_as_json(plan, result, verdicts, lines), json_file)
@@ -165,7 +166,8 @@ def _print(plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]) -
         console.print(_case_table(console, case, result))
     if plan.idle_connections:
         console.print(_idle_table(console, plan, result))
-    console.print(_marks_table(console, result, verdicts))
+    if verdicts:
+        console.print(_marks_table(console, result, verdicts))
     for key, reason in result.passed_over.items():
         console.print(f"without {key}: {reason}", soft_wrap=True, markup=False)
     for line in lines:

@@ -47,6 +47,7 @@ def test_a_short_run(tmp_path: Path) -> None:
         assert row["requests_per_second"] > 0
         assert row["failures"] == 0
     assert {mark["met"] for mark in document["marks"]} == {None}
+    assert len(document["marks"]) == 3, "only those of the case that was asked for"
 
 
 @pytest.mark.parametrize(
