@@ -229,8 +229,6 @@ async def _serve(config: Config, read_again: Callable[[], Config] | None) -> Non
         if await _unless(stopping, runtime.start()):
             await stopping.wait()
             stopping.clear()
-            sessions, seconds = runtime.open_sessions, runtime.drain_timeout
-            logger.info("stopping: %d sessions may end within %g s", sessions, seconds)
             await _unless(stopping, runtime.drain())
     finally:
         await runtime.close()

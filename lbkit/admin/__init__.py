@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from lbkit.admin.app import AdminApp
 from lbkit.admin.changes import Control, ServerChange
-from lbkit.admin.view import ListenerView, View
+from lbkit.admin.view import ListenerView, View, WorkerView
 
-__all__ = ["AdminApp", "Control", "ListenerView", "ServerChange", "View"]
+__all__ = ["AdminApp", "Control", "ListenerView", "ServerChange", "View", "WorkerView"]

@@ -116,7 +116,7 @@ class AdminApp:
             raise _Refused(404, f'there is no pool "{name}"')
         return {
             "name": name,
-            "waiting": pool.waiting,
+            "waiting": view.waiting_in(pool),
             "open_sessions": pool.open_sessions,
             "servers": [dataclasses.asdict(one) for one in pool.explain(view.now)],
         }

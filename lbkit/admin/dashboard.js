@@ -61,7 +61,9 @@ function drawServer(rows, pool, name, facts, seconds) {
   const cells = row.cells;
   cells[0].textContent = name + (facts.backup ? " (backup)" : "");
   cells[1].textContent = facts.address;
-  cells[2].replaceChildren(make("span", facts.state, "state " + facts.state), " ", make("span", facts.reason, "reason"));
+  const apart = Object.entries(facts.in_workers ?? {}).map(([number, state]) => `; ${state} in worker ${number}`);
+  const reason = make("span", facts.reason + apart.join(""), "reason");
+  cells[2].replaceChildren(make("span", facts.state, "state " + facts.state), " ", reason);
   const part = facts.effective_weight === facts.weight ? "" : ` (now ${facts.effective_weight})`;
   cells[3].querySelector("span").textContent = part;
   const input = cells[3].querySelector("input");
@@ -121,7 +123,9 @@ async function refresh() {
       if (!(section.id.slice(5) in facts.pools)) section.remove();
     }
     for (const [name, pool] of Object.entries(facts.pools)) drawPool(name, pool, seconds);
-    summary.textContent = `version ${facts.version}, ${facts.reloads} reloads`;
+    const workers = Object.values(facts.workers ?? {}).map((worker) => worker.open_sessions);
+    const shares = workers.length ? `, ${workers.length} workers with ${workers.join(" + ")} open sessions` : "";
+    summary.textContent = `version ${facts.version}, ${facts.reloads} reloads${shares}`;
   } catch (error) {
     summary.textContent = "no answer from lbkit: " + error;
   }

@@ -14,7 +14,7 @@ from lbkit.metrics import Family
 from lbkit.pool import Pool, Standing
 from lbkit.server import Server
 
-__all__ = ["ListenerView", "View", "families", "status"]
+__all__ = ["ListenerView", "View", "WorkerView", "families", "status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,16 @@ class ListenerView:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker process, or its place while there is none: then `pid` is 0. `replaced` counts earlier ones."""
+
+    number: int
+    pid: int
+    open_sessions: int
+    replaced: int
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Everything at one moment. `now` is monotonic seconds.
 
@@ -45,6 +55,15 @@ class View:
     unsettled: Sequence[tuple[Server, int, int]] = ()
     reloads: int = 0
     failed_reloads: int = 0
+    workers: Sequence[WorkerView] = ()
+    waiting: Mapping[str, int] = field(default_factory=dict)
+    """By pool: those who wait for a place in worker processes."""
+    standings: Mapping[Server, Mapping[str, str]] = field(default_factory=dict)
+    """By server and worker: its state there, where live traffic has made it another one than here."""
+
+    def waiting_in(self, pool: Pool) -> int:
+        """How many wait for a place in *pool* now."""
+        return pool.waiting + self.waiting.get(pool.name, 0)
 
 
 _SERVER_COUNTERS = {
@@ -66,6 +85,7 @@ def families(view: View) -> list[Family]:
         *_listener_families(view),
         *_server_families(view),
         *_pool_families(view),
+        *_worker_families(view),
         Family("lbkit_reloads", "Reloads carried out.", "counter", [], {(): view.reloads}),
         Family("lbkit_reloads_failed", "Reloads refused.", "counter", [], {(): view.failed_reloads}),
     ]
@@ -98,9 +118,20 @@ def _pool_families(view: View) -> list[Family]:
             "Waiting for a place at a server now.",
             "gauge",
             ["pool"],
-            {(pool.name,): pool.waiting for pool in view.pools},
+            {(pool.name,): view.waiting_in(pool) for pool in view.pools},
         ),
     ]
+
+
+def _worker_families(view: View) -> list[Family]:
+    if not view.workers:
+        return []
+    open_sessions = Family("lbkit_worker_open_sessions", "Sessions open now.", "gauge", ["worker"])
+    replaced = Family("lbkit_worker_replaced", "Workers that ended and were replaced.", "counter", ["worker"])
+    for worker in view.workers:
+        open_sessions.add([str(worker.number)], worker.open_sessions)
+        replaced.add([str(worker.number)], worker.replaced)
+    return [open_sessions, replaced]
 
 
 def _listener_families(view: View) -> list[Family]:
@@ -177,15 +208,27 @@ def status(view: View) -> dict[str, Any]:
             for listener in view.listeners
         },
         "pools": {pool.name: _pool_status(pool, view, moved) for pool in view.pools},
+        **({"workers": _workers_status(view)} if view.workers else {}),
         "reloads": view.reloads,
         "failed_reloads": view.failed_reloads,
+    }
+
+
+def _workers_status(view: View) -> dict[str, Any]:
+    return {
+        str(worker.number): {
+            "pid": worker.pid,
+            "open_sessions": worker.open_sessions,
+            "replaced": worker.replaced,
+        }
+        for worker in view.workers
     }
 
 
 def _pool_status(pool: Pool, view: View, moved: _Bytes) -> dict[str, Any]:
     return {
         "available": [server.name for server in pool.candidates()],
-        "waiting": pool.waiting,
+        "waiting": view.waiting_in(pool),
         **{key: getattr(pool, key) for key in _POOL_COUNTERS},
         "servers": {server.name: _server_status(pool, server, view, moved[server]) for server in pool},
     }
@@ -199,6 +242,7 @@ def _server_status(pool: Pool, server: Server, view: View, moved: tuple[int, int
         "state": member.standing.value,
         "reason": member.why,
         "since_seconds": round(view.now - member.changed_at, 3),
+        **({"in_workers": dict(view.standings[server])} if server in view.standings else {}),
         "admin": member.admin.value,
         "weight": server.weight,
         "effective_weight": server.effective_weight,

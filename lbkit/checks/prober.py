@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import random
+from collections.abc import Callable
 from itertools import count
 
 from lbkit.checks.base import HealthCheck
@@ -72,7 +73,10 @@ class Prober:
         timeout: float = 1.0,
         counts: bool = True,
         rng: random.Random,
+        on_result: Callable[[Server, bool, str], None] | None = None,
     ) -> None:
+        """*on_result* is told of each result that was given to the pool."""
+        self._on_result = on_result
         self._pool = pool
         self._check = check
         self._intervals = intervals
@@ -184,6 +188,8 @@ class Prober:
             with self._pool.together(asyncio.get_running_loop().time()):
                 for server, passed, reason in results:
                     report(self._pool, self._check, server, passed, reason, counts=self._counts)
+                    if self._on_result is not None:
+                        self._on_result(server, passed, reason)
         finally:
             for server, _, _ in results:
                 self._over(server)

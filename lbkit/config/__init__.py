@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lbkit.config.loader import load, loads
+from lbkit.config.loader import load, load_text, loads, read_text
 from lbkit.config.schema import (
     AdminConfig,
     AgentConfig,
@@ -32,5 +32,7 @@ __all__ = [
     "ServerConfig",
     "Timeouts",
     "load",
+    "load_text",
     "loads",
+    "read_text",
 ]

@@ -79,7 +79,10 @@ def decode(
     """
     origin = typing.get_origin(kind)
     if origin in (typing.Union, types.UnionType):
-        return decode(_without_none(kind), value, path, problems)
+        inner = [arg for arg in typing.get_args(kind) if arg is not types.NoneType]
+        return decode(inner[0] if len(inner) == 1 else tuple(inner), value, path, problems)
+    if isinstance(kind, tuple):
+        return _decode_one_of(kind, value, path, problems)
     if origin is tuple:
         return _decode_array(typing.get_args(kind)[0], value, path, problems)
     if origin is not None and issubclass(_class_of(origin), Mapping):
@@ -93,11 +96,6 @@ def decode(
 
 def _class_of(origin: Any) -> type:
     return origin if isinstance(origin, type) else object
-
-
-def _without_none(kind: Any) -> Any:
-    (inner,) = (arg for arg in typing.get_args(kind) if arg is not type(None))
-    return inner
 
 
 def _decode_array(kind: Any, value: Any, path: str, problems: Problems) -> Any:
@@ -187,6 +185,16 @@ def _decode_scalar(kind: Any, value: Any, path: str, problems: Problems) -> Any:
     except msgspec.ValidationError:
         expected = " or ".join(choices) or _EXPECTED.get(kind, str(kind))
         problems.add(path, f"expected {expected}, got {_kind_of(value)}")
+        return INVALID
+
+
+def _decode_one_of(kinds: tuple[Any, ...], value: Any, path: str, problems: Problems) -> Any:
+    """A scalar of any of *kinds*; a Literal among them is one word."""
+    try:
+        return msgspec.convert(value, typing.Union[kinds])  # noqa: UP007 - the kinds are known only here
+    except msgspec.ValidationError:
+        words = [_EXPECTED.get(kind) or f'"{typing.get_args(kind)[0]}"' for kind in kinds]
+        problems.add(path, f"expected {' or '.join(words)}, got {_kind_of(value)}")
         return INVALID
 
 

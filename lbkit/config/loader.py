@@ -15,7 +15,7 @@ from lbkit.errors import ConfigError
 from lbkit.registry import nearest
 from lbkit.server import Address
 
-__all__ = ["NO_NAME", "check_server", "load", "loads", "read_text"]
+__all__ = ["NO_NAME", "check_server", "load", "load_text", "loads", "read_text"]
 
 
 def load(path: Path, catalog: Catalog) -> Config:
@@ -23,7 +23,11 @@ def load(path: Path, catalog: Catalog) -> Config:
 
     Raises ConfigError with every problem, each line starting with the file's name.
     """
-    text = read_text(path)
+    return load_text(read_text(path), path, catalog)
+
+
+def load_text(text: str, path: Path, catalog: Catalog) -> Config:
+    """As `load`, for who has read the *text* of the file already."""
     try:
         return loads(text, catalog, folder=path.parent)
     except ConfigError as error:
@@ -165,6 +169,8 @@ def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:
 def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
     if not config.listeners and config.admin is None and not problems.has("listeners"):
         problems.add("listeners", "nothing to listen on: add a [listeners.NAME] table")
+    if config.global_.workers != "auto":
+        _check_bounds(config.global_.workers, 1, 1024, "global.workers", problems)
     _check_addresses(config, problems)
     if "admin" in config.listeners:
         problems.add("listeners.admin", "the name is taken by [admin]; choose another one")
@@ -213,6 +219,7 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
     elif listener.pool is None and not listener.routes and not problems.has(f"{path}.routes"):
         problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
     _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
+    _check_bounds(listener.max_connecting, 1, 1_000_000, f"{path}.max_connecting", problems)
     for index, route in enumerate(listener.routes):
         here = key_path(f"{path}.routes", index)
         if (route.pool is None) == (route.static is None):

@@ -43,8 +43,13 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class GlobalConfig:
-    """``[global]``: `seed` makes picks reproducible; `drain_timeout` bounds a graceful stop."""
+    """``[global]``: `seed` makes picks reproducible; `drain_timeout` bounds a graceful stop.
 
+    `workers` is how many processes `lbkit run` shares the traffic among; ``"auto"`` is one for each core
+    that it may use. Limits such as `max_connections` are of the whole: each worker gets its share.
+    """
+
+    workers: int | Literal["auto"] = 1
     seed: int | None = None
     drain_timeout: Duration = Duration(30)
 
@@ -67,7 +72,8 @@ class Timeouts:
     progress on that side: in tcp mode 10 minutes by default (nginx `proxy_timeout`), in http mode
     60 seconds (nginx `client_body_timeout` and `proxy_read_timeout`). `request_head` bounds the
     arrival of a request's head and `keep_alive` the pause between requests (nginx 75 s). `queue` bounds the
-    wait for a server under its connection limit.
+    wait for a server under its connection limit. `tunnel`, where set, takes the place of `client` and `server` in
+    tcp mode once both sides have sent something: then it bounds the silence of both (HAProxy `timeout tunnel`).
     """
 
     connect: Duration = Duration(5)
@@ -76,6 +82,7 @@ class Timeouts:
     queue: Duration = Duration(5)
     request_head: Duration = Duration(10)
     keep_alive: Duration = Duration(75)
+    tunnel: Duration | None = None
 
     def client_in(self, mode: Mode) -> float:
         """`client`, or the default of *mode*."""
@@ -101,6 +108,9 @@ class ListenerConfig:
     """``[listeners.NAME]``: a bound address and where its sessions go.
 
     `access_log` is a file that gets one JSON line for each http request; ``"-"`` is standard output.
+    At `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a reset. In
+    tcp mode at most `max_connecting` sessions may be without a server, so that a flood towards servers that
+    do not answer stays bounded.
     """
 
     listen: Address
@@ -108,6 +118,8 @@ class ListenerConfig:
     pool: str | None = None
     relay: str = "auto"
     max_connections: int = 20_000
+    when_full: Literal["queue", "refuse"] = "queue"
+    max_connecting: int = 4096
     access_log: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     routes: tuple[RouteConfig, ...] = ()

@@ -50,7 +50,7 @@ class Known:
             server.weight,
             server.backup,
             server.max_connections,
-            server.slow_start,
+            float(server.slow_start),
             member.admin.value,
             member.agent_percent,
             member.agent_limit,

@@ -20,13 +20,17 @@ logger = logging.getLogger("lbkit.admin")
 
 class PoolControl:
     """Carries out what `Control` says. *pools* gives those that run now; *forget* is told of each server that
-    is used no more."""
+    is used no more, *changed* of the name of each pool that is another one now."""
 
     def __init__(
-        self, pools: Callable[[], Mapping[str, RunningPool]], forget: Callable[[Server], None]
+        self,
+        pools: Callable[[], Mapping[str, RunningPool]],
+        forget: Callable[[Server], None],
+        changed: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._pools = pools
         self._forget = forget
+        self._changed = changed
 
     def change_server(self, pool: str, server: str, change: ServerChange) -> None:
         """Change one server; sessions in progress go on. Raises KeyError where there is none."""
@@ -40,6 +44,7 @@ class PoolControl:
             running.pool.set_weight(server, change.weight, now)
         if change.max_connections is not None:
             running.pool.set_limit(server, change.max_connections, now)
+        self._changed(pool)
         logger.info("pool %s: server %s changed: %s", pool, server, change)
 
     def _move(self, running: RunningPool, known: Server, change: ServerChange) -> None:
@@ -65,6 +70,7 @@ class PoolControl:
             raise ConfigError(f'name: pool "{pool}" has a server "{server.name}" already')
         running.pool.change([*running.pool, make_server(server)], asyncio.get_running_loop().time())
         running.refresh()
+        self._changed(pool)
         logger.info("pool %s: server %s added: %s", pool, server.name, server.address)
 
     def remove_server(self, pool: str, server: str) -> None:
@@ -75,6 +81,7 @@ class PoolControl:
         running.pool.change(left, asyncio.get_running_loop().time())
         running.refresh()
         self._forget(known)
+        self._changed(pool)
         logger.info("pool %s: server %s removed", pool, server)
 
     def _running(self, pool: str) -> RunningPool:

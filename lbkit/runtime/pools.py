@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 
 from lbkit.balancing import Balancer
 from lbkit.checks import AT_A_TIME, CHECKS, HealthCheck, Prober, judge, report
 from lbkit.checks.agent import AgentCheck, AgentCheckOptions
 from lbkit.config import PoolConfig, ServerConfig
-from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules
-from lbkit.pool import Change, HealthRules, Pool, PoolSettings, Standing, make_balancer
+from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules, parse_advice
+from lbkit.pool import Change, HealthRules, Known, Pool, PoolSettings, Standing, make_balancer
+from lbkit.runtime.messages import Result
+from lbkit.runtime.part import Part
+from lbkit.runtime.shares import Share
 from lbkit.server import Address, Server
 
 __all__ = ["FirstResults", "RunningPool", "first_results", "make_pool", "make_server"]
@@ -37,11 +42,13 @@ def make_pool(name: str, config: PoolConfig, seed: int | None = None, now: float
 
 
 class RunningPool:
-    """A pool that takes part in live traffic: its checks run until `stop`."""
+    """A pool that takes part in live traffic; its checks, if *part* has them, run until they are stopped."""
 
-    def __init__(self, config: PoolConfig, pool: Pool, seed: int | None) -> None:
+    def __init__(self, config: PoolConfig, pool: Pool, seed: int | None, part: Part | None = None) -> None:
         self.config = config
         self.pool = pool
+        self._part = part or Part()
+        self._is_told = False
         pool.driven = True  # sessions and requests look at the time for it
         pool.on_change = self._log
         pool.on_suspect = self._hurry
@@ -92,6 +99,35 @@ class RunningPool:
                 report(self.pool, check, self.pool[name], passed, reason)
                 self._prober.seen(self.pool[name])
 
+    def learn(self, known: Sequence[Known]) -> list[Server]:
+        """Become what another process knows of the pool. Returns the servers that have left."""
+        before = list(self.pool)
+        with self._told():
+            self.pool.learn(known, asyncio.get_running_loop().time())
+        left = set(before) - set(self.pool)
+        return [server for server in before if server in left]
+
+    def hear(self, results: Iterable[Result], share: Share) -> None:
+        """What the checks of another process said; results for servers that are not here are dropped."""
+        now = asyncio.get_running_loop().time()
+        with self._told(), self.pool.together(now):
+            for one in results:
+                if one.server not in self.pool or str(self.pool[one.server].address) != one.address:
+                    continue
+                if one.passed and one.advises:
+                    self.pool.advise(one.server, share.advice(parse_advice(one.reason)), now)
+                if one.counts:
+                    self.pool.observe(one.server, one.passed, one.reason, now)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What changes within the block was said in the log of the process where it came from."""
+        self._is_told = True
+        try:
+            yield
+        finally:
+            self._is_told = False
+
     def probers(self) -> list[Prober]:
         """Those that run."""
         return [prober for prober in (self._prober, self._agent) if prober is not None]
@@ -105,20 +141,22 @@ class RunningPool:
 
     def _make_prober(self) -> Prober | None:
         health = self.config.health
-        if health is None:
+        if health is None or not self._part.checks:
             return None
         intervals = Intervals(health.interval, health.fast_interval, health.down_interval, health.jitter)
+        check = _check(self.config)
         return Prober(
             self.pool,
-            _check(self.config),
+            check,
             intervals,
             timeout=health.timeout,
             rng=_rng(f"checks of {self.pool.name}", self._seed),
+            on_result=partial(self._part.checked, self.pool.name, advises=check.advises, counts=True),
         )
 
     def _make_agent(self) -> Prober | None:
         agent = self.config.agent
-        if agent is None:
+        if agent is None or not self._part.checks:
             return None
         return Prober(
             self.pool,
@@ -127,14 +165,24 @@ class RunningPool:
             timeout=agent.timeout,
             counts=False,
             rng=_rng(f"agents of {self.pool.name}", self._seed),
+            on_result=partial(self._part.checked, self.pool.name, advises=True, counts=False),
         )
 
     def _hurry(self, server: Server) -> None:
         if self._prober is not None:
             self._prober.hurry(server)
+        elif not self._part.checks:
+            self._part.suspects(self.pool.name, server)
+
+    def hurry(self, name: str) -> None:
+        """Another process has errors with the server called *name*: check it soon."""
+        if name in self.pool:
+            self._hurry(self.pool[name])
 
     def _log(self, change: Change) -> None:
         level = logging.INFO if change.standing is Standing.UP else logging.WARNING
+        if self._is_told:
+            level = logging.DEBUG
         logger.log(
             level,
             "pool %s: server %s is %s: %s",

@@ -15,7 +15,7 @@ import asyncio
 import logging
 import math
 import re
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
@@ -28,7 +28,7 @@ from lbkit.config import AdminConfig, Config, ListenerConfig, PoolConfig
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
 from lbkit.http.routes import Route, RouteTable
-from lbkit.pool import Pool
+from lbkit.pool import Known, Pool
 from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder, ForwardSettings
 from lbkit.proxy.http_session import HttpService
@@ -38,16 +38,20 @@ from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import Relay, choose_relay
 from lbkit.runtime.control import PoolControl
+from lbkit.runtime.messages import Result
+from lbkit.runtime.part import Part
 from lbkit.runtime.pools import FirstResults, RunningPool, first_results, make_pool
+from lbkit.runtime.shares import Share
 from lbkit.runtime.views import RunningListener, Service, leads_to, view_of
 from lbkit.server import Address, Server
 from lbkit.static import StaticFiles
 
-__all__ = ["Runtime"]
+__all__ = ["ADMIN", "Runtime", "relay_of"]
 
 logger = logging.getLogger("lbkit")
 
 ADMIN = "admin"
+"""What the administration endpoint is called among the listeners."""
 # What must not be in the name that a proxy goes by in Via (RFC 9110 §5.6.2); a listener may have any name.
 _NO_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
@@ -77,11 +81,13 @@ class _Plan:
 class Runtime:
     """What one configuration runs.
 
-    ``async with Runtime(config)`` starts and closes it; meanwhile `reload`, and before the end `drain`.
+    ``async with Runtime(config)`` starts and closes it; meanwhile `reload`, and before the end `drain`. It is
+    one process, whatever the configuration says of workers; with *part* it is one of several.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, part: Part | None = None) -> None:
         self._config = config
+        self._part = part or Part()
         self._loop = asyncio.get_running_loop()
         self._ticker = Ticker(self._loop)
         self._pools: dict[str, RunningPool] = {}
@@ -89,7 +95,7 @@ class Runtime:
         self._retired: set[Service] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
-        self._control = PoolControl(lambda: self._pools, self._forget)
+        self._control = PoolControl(lambda: self._pools, self._forget, self._part.changed)
         self._is_stopping = False
         self.reloads = 0
         self.failed_reloads = 0
@@ -122,6 +128,11 @@ class Runtime:
         """The pool called *name*; KeyError where there is none."""
         return self._pools[name].pool
 
+    @property
+    def pools(self) -> list[Pool]:
+        """All of them."""
+        return [running.pool for running in self._pools.values()]
+
     async def start(self) -> None:
         """Bind, check every server once, accept: for every few hundred servers at most a check's timeout.
 
@@ -129,6 +140,8 @@ class Runtime:
         """
         async with self._changing:
             self._apply(self._config, await self._prepare(self._config))
+        if not self._part.announces:
+            return
         for name, running in self._listeners.items():
             logger.info("%s listens on %s (%s)", name, running.listener.address, leads_to(running.config))
 
@@ -145,11 +158,15 @@ class Runtime:
                 return
             self._apply(config, plan)
         self.reloads += 1
-        logger.info("reloaded: %d listeners, %d pools", len(config.listeners), len(config.pools))
+        if self._part.announces:
+            logger.info("reloaded: %d listeners, %d pools", len(config.listeners), len(config.pools))
 
     async def drain(self) -> bool:
         """Stop accepting and let sessions end, at most `drain_timeout`; False when some had to be cut."""
         self._is_stopping = True
+        if self._part.announces:
+            sessions, seconds = self.open_sessions, self.drain_timeout
+            logger.info("stopping: %d sessions may end within %g s", sessions, seconds)
         for running in self._listeners.values():
             running.listener.stop()
         services = self._services()
@@ -178,13 +195,41 @@ class Runtime:
         self._listeners.clear()
         self._pools.clear()
 
+    # ------------------------------------------------------------ what other processes say
+
+    def known(self) -> dict[str, list[Known]]:
+        """By pool: all that is known of its servers."""
+        now = self._loop.time()
+        return {name: running.pool.known(now) for name, running in self._pools.items()}
+
+    def learn(self, pool: str, known: Sequence[Known]) -> None:
+        """Another process changed *pool*; no effect where it is not here."""
+        running = self._pools.get(pool)
+        if running is not None:
+            for server in running.learn(known):
+                self._forget(server)
+
+    def hear(self, results: Iterable[Result], share: Share) -> None:
+        """Another process checked servers."""
+        by_pool: dict[str, list[Result]] = {}
+        for result in results:
+            by_pool.setdefault(result.pool, []).append(result)
+        for name, of_pool in by_pool.items():
+            if name in self._pools:
+                self._pools[name].hear(of_pool, share)
+
+    def hurry(self, pool: str, server: str) -> None:
+        """Another process has errors with *server*."""
+        if pool in self._pools:
+            self._pools[pool].hurry(server)
+
     def _services(self) -> list[Service]:
         return [*(running.service for running in self._listeners.values()), *self._retired]
 
     # ------------------------------------------------------------ step one: all that can fail
 
     async def _prepare(self, config: Config) -> _Plan:
-        relays = {name: _relay(name, item) for name, item in config.listeners.items() if item.mode == "tcp"}
+        relays = {name: relay_of(name, item) for name, item in config.listeners.items() if item.mode == "tcp"}
         files = {
             (name, index): StaticFiles(route.static, strip_prefix=route.path)
             for name, item in config.listeners.items()
@@ -197,7 +242,8 @@ class Runtime:
         try:
             self._open_logs(config, plan.logs)
             self._bind_new(config, plan.bound)
-            plan.first_results |= await first_results(dict(config.pools), self._pools)
+            if self._part.checks:
+                plan.first_results |= await first_results(dict(config.pools), self._pools)
         except BaseException:
             plan.undo()
             raise
@@ -217,7 +263,7 @@ class Runtime:
         for name, item in _listening(config).items():
             if self._at(name, item.listen) is None:
                 listener = Listener(name, item.listen, lambda sock: sock.close(), loop=self._loop)
-                listener.bind()
+                self._part.bind(listener)
                 bound[name] = listener
 
     def _at(self, name: str, address: Address) -> RunningListener | None:
@@ -258,10 +304,12 @@ class Runtime:
         for name, item in config.pools.items():
             running = old.pop(name, None)
             if running is None:
-                running = RunningPool(item, plan.pools[name], config.global_.seed)
+                running = RunningPool(item, plan.pools[name], config.global_.seed, self._part)
             else:
                 self._end(running.change(item))
             self._pools[name] = running
+            if known := self._part.known(name):
+                running.learn(known)
         for name, results in plan.first_results.items():
             self._pools[name].take(results)
         for running in old.values():
@@ -406,10 +454,10 @@ class Runtime:
         for running in self._pools.values():
             if now >= running.pool.next_deadline():
                 running.pool.advance(now)  # where there are no sessions nobody else does
-        return View(
+        view = View(
             now=now,
             listeners=[view_of(name, running) for name, running in self._listeners.items()],
-            pools=[running.pool for running in self._pools.values()],
+            pools=self.pools,
             unsettled=[
                 item
                 for service in self._services()
@@ -419,9 +467,11 @@ class Runtime:
             reloads=self.reloads,
             failed_reloads=self.failed_reloads,
         )
+        return self._part.shown(view)
 
 
-def _relay(name: str, config: ListenerConfig) -> type[Relay]:
+def relay_of(name: str, config: ListenerConfig) -> type[Relay]:
+    """The data path of a tcp listener. Raises ConfigError where it cannot be used here."""
     try:
         return choose_relay(config.relay)
     except ValueError as error:

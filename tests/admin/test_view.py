@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
-from lbkit.admin.view import ListenerView, View, families, status
+from lbkit.admin.view import ListenerView, View, WorkerView, families, status
 from tests.support.servers import make_pool, make_servers
 
 
@@ -64,3 +65,24 @@ def test_a_scrape_does_not_look_at_every_session_for_every_server() -> None:
     assert {(row["bytes_in"], row["bytes_out"]) for row in shown.values()} == {(2, 4)}
     assert families(view)
     assert unsettled.looks <= 2
+
+
+def test_workers_are_shown_where_there_are_any() -> None:
+    alone = make_view()
+    assert "workers" not in status(alone)
+    assert not any(family.name.startswith("lbkit_worker") for family in families(alone))
+    (pool,) = alone.pools
+    workers = [WorkerView(1, 4711, 5, 0), WorkerView(2, 0, 0, 3)]
+    view = replace(alone, workers=workers, waiting={"p": 4}, standings={pool["a"]: {"2": "ejected"}})
+    shown = status(view)
+    assert shown["workers"] == {
+        "1": {"pid": 4711, "open_sessions": 5, "replaced": 0},
+        "2": {"pid": 0, "open_sessions": 0, "replaced": 3},
+    }
+    assert shown["pools"]["p"]["waiting"] == 4
+    assert shown["pools"]["p"]["servers"]["a"]["in_workers"] == {"2": "ejected"}
+    assert "in_workers" not in shown["pools"]["p"]["servers"]["b"]
+    found = {family.name: family.samples for family in families(view)}
+    assert found["lbkit_worker_open_sessions"] == {("1",): 5, ("2",): 0}
+    assert found["lbkit_worker_replaced"] == {("1",): 0, ("2",): 3}
+    assert found["lbkit_pool_waiting"] == {("p",): 4}

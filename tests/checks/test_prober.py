@@ -12,7 +12,7 @@ from lbkit.health import Intervals
 from lbkit.pool import Change, Pool, Standing
 from lbkit.registry import NoOptions
 from lbkit.server import Address, Server
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 from tests.support.servers import make_pool, make_servers
 
 
@@ -68,6 +68,21 @@ async def test_first_checks_run_at_once_and_changes_are_told() -> None:
         changes = {change.server.name: change for change in (await probing.next(), await probing.next())}
     assert (changes["a"].standing, changes["a"].reason) == (Standing.UP, "fine")
     assert (changes["b"].standing, changes["b"].reason) == (Standing.DOWN, "told to fail")
+
+
+@on_both_loops
+async def test_results_that_the_pool_got_are_told_on() -> None:
+    pool, check = make_pool(*make_servers(1), rise=2, fall=3), Scripted()
+    told: list[tuple[str, bool, str, Standing]] = []
+
+    def tell(server: Server, passed: bool, reason: str) -> None:
+        told.append((server.name, passed, reason, pool.member("a").standing))
+
+    prober = Prober(pool, check, Intervals(60), rng=random.Random(7), on_result=tell)
+    prober.start()
+    await until(lambda: told)
+    await prober.stop()
+    assert told == [("a", True, "fine", Standing.UNKNOWN)], "those that come together are judged together"
 
 
 @on_both_loops

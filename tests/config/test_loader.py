@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
-from lbkit.config import Config, load, loads
+from lbkit.config import Config, load, load_text, loads
 from lbkit.errors import ConfigError
 from lbkit.runtime import catalog
 from lbkit.server import Address
@@ -54,6 +54,13 @@ def problems_of(text: str) -> list[str]:
     with pytest.raises(ConfigError) as caught:
         loads(text, catalog())
     return list(caught.value.problems)
+
+
+def test_a_text_that_was_read_already_is_checked_as_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "lbkit.toml"
+    assert load_text(GOOD, file, catalog()).listeners["web"].routes[0].static == str(tmp_path / ".")
+    with pytest.raises(ConfigError, match=f"^{file}: global.sed: "):
+        load_text(GOOD.replace("seed", "sed"), file, catalog())
 
 
 def test_a_whole_file(tmp_path: Path) -> None:
@@ -166,6 +173,11 @@ def changed(old: str, new: str) -> str:
         (
             '[listeners.a]\nlisten = "a:1"\nmode = "http"',
             'listeners.a: missing key "pool", or [[routes]]: the listener would answer 404 to everything',
+        ),
+        (changed("seed = 7", "workers = 0"), "global.workers: 0 is not from 1 to 1024"),
+        (
+            changed("seed = 7", 'workers = "all"'),
+            'global.workers: expected a whole number or "auto", got the string "all"',
         ),
         ("[lisenters.a]", 'lisenters: unknown key (did you mean "listeners"?)'),
     ],
@@ -354,3 +366,10 @@ def test_a_number_that_is_missing_or_wrong_is_one_problem(agent: str) -> None:
     (problem,) = caught.value.problems
     assert problem.startswith("pools.p.agent")
     assert "port" in problem
+
+
+@pytest.mark.parametrize(
+    ("written", "workers"), [("seed = 7", 1), ("workers = 4", 4), ('workers = "auto"', "auto")]
+)
+def test_how_many_workers(written: str, workers: int | str) -> None:
+    assert loads(changed("seed = 7", written), catalog()).global_.workers == workers

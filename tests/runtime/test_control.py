@@ -35,7 +35,8 @@ class Controlled:
         self.running = running
         self.pool = running.pool
         self.forgotten: list[Server] = []
-        self.control = PoolControl(lambda: {"p": running}, self.forgotten.append)
+        self.changed: list[str] = []
+        self.control = PoolControl(lambda: {"p": running}, self.forgotten.append, self.changed.append)
 
 
 @asynccontextmanager
@@ -61,6 +62,7 @@ async def test_state_weight_and_limit() -> None:
         assert it.pool.member("a").standing is Standing.UP
         assert (server.weight, server.max_connections) == (9, 3)
         assert it.forgotten == []
+        assert it.changed == ["p", "p"]
 
 
 @on_both_loops
@@ -92,6 +94,7 @@ async def test_servers_come_and_go() -> None:
         await asyncio.sleep(0.05)  # a check of it may have been in progress
         it.control.remove_server("p", "b")
         assert len(it.pool) == 0
+        assert it.changed == ["p", "p", "p"]
 
 
 @on_both_loops

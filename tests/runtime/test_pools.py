@@ -9,7 +9,11 @@ from lbkit.config import loads
 from lbkit.health import Advice
 from lbkit.pool import Standing
 from lbkit.runtime import catalog, make_pool
+from lbkit.runtime.messages import Result
+from lbkit.runtime.part import Part
 from lbkit.runtime.pools import RunningPool, first_results
+from lbkit.runtime.shares import Share
+from lbkit.server import Outcome, Server
 from tests.support.backends import Backend, free_address, hold
 from tests.support.loops import on_both_loops, until
 
@@ -102,8 +106,6 @@ async def test_live_errors_hurry_a_check_and_every_change_is_logged(caplog: pyte
         pool = running.pool
         try:
             await until(lambda: pool.member("a").standing is Standing.UP)
-            from lbkit.server import Outcome
-
             for _ in range(2):
                 pool.acquire(pool["a"], 0)
                 pool.release(pool["a"], 0, 0, Outcome.CONNECT_FAILED)
@@ -182,3 +184,65 @@ async def test_the_first_checks_of_thousands_of_servers_are_quick() -> None:
         finally:
             for prober in running.probers():
                 await prober.stop()
+
+
+class Told(Part):
+    """The part of a process that checks nothing."""
+
+    checks = False
+
+    def __init__(self) -> None:
+        self.suspected: list[tuple[str, str]] = []
+
+    def suspects(self, pool: str, server: Server) -> None:
+        self.suspected.append((pool, server.name))
+
+
+@on_both_loops
+async def test_a_pool_that_others_check_goes_by_what_they_say(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "lbkit.health")
+    part, address = Told(), "127.0.0.1:1"
+    config = config_of(FULL, address)
+    running = RunningPool(config, make_pool("p", config), 7, part)
+    pool = running.pool
+    assert running.probers() == []
+    passed = Result("p", "a", address, True, "connected", False, True)
+    strangers = [
+        Result("p", "a", "127.0.0.1:2", False, "", False, True),
+        Result("p", "z", address, True, "", False, True),
+    ]
+    running.hear([passed, *strangers], Share(1, 2))
+    assert pool.member("a").standing is Standing.UP
+    running.hear([Result("p", "a", address, True, "maxconn:8 up", True, False)], Share(1, 2))
+    assert (pool.member("a").agent_limit, pool["a"].counters.checks_passed) == (4, 1)
+    assert caplog.records == [], "who checks says it"
+    for _ in range(2):
+        pool.acquire(pool["a"], 0)
+        pool.release(pool["a"], 0, 0, Outcome.CONNECT_FAILED)
+    assert part.suspected == [("p", "a")]
+    assert [record.levelname for record in caplog.records] == ["WARNING"], "what it found itself it says"
+
+
+@on_both_loops
+async def test_a_pool_learns_who_came_and_who_left() -> None:
+    config = config_of(FULL, "127.0.0.1:1")
+    running = RunningPool(config, make_pool("p", config), 7, Told())
+    old = running.pool["a"]
+    elsewhere = make_pool("p", config_of(FULL, "127.0.0.1:2"))
+    assert running.learn(elsewhere.known(0.0)) == [old]
+    assert str(running.pool["a"].address) == "127.0.0.1:2"
+    assert running.learn(elsewhere.known(0.0)) == []
+
+
+@on_both_loops
+async def test_somebody_elses_errors_hurry_a_check() -> None:
+    async with Backend(hold) as backend:
+        config = config_of(FULL.replace('"20ms"', '"60s"'), backend)
+        running = RunningPool(config, make_pool("p", config), 7)
+        server = running.pool["a"]
+        await until(lambda: server.counters.checks_passed == 1)
+        running.hurry("z")
+        running.hurry("a")
+        await until(lambda: server.counters.checks_passed == 2)
+        for prober in running.probers():
+            await prober.stop()
