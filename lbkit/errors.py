@@ -12,6 +12,7 @@
      │    ├── BadResponse      the server broke the protocol or left in mid-answer (HTTP 502)
      │    ├── ServerTimeout    the server was silent for too long (HTTP 504)
      │    └── ConnectionLost   a database connection died under a read or before a statement was sent
+     ├── Exhausted             this process's own: no descriptors or memory left; try again in a moment
      ├── OutcomeUnknown        a write was sent and its answer never came: it may or may not have happened
      ├── QueryFailed           a database server refused a statement; the connection stays usable
      │    ├── DuplicateKey     1062, 1586: the row is already there
@@ -38,6 +39,7 @@ __all__ = [
     "ConnectFailed",
     "ConnectionLost",
     "DuplicateKey",
+    "Exhausted",
     "KernelUnsupported",
     "LbkitError",
     "LockConflict",
@@ -105,6 +107,10 @@ class ServerTimeout(ServerError):
 
 class ConnectionLost(ServerError):
     """A database connection died; nothing was changed by the statement that saw it."""
+
+
+class Exhausted(LbkitError):
+    """This process has no descriptor or memory left for what was asked; no server is to blame."""
 
 
 class OutcomeUnknown(LbkitError):

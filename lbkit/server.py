@@ -10,6 +10,7 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 __all__ = ["Address", "Outcome", "Server", "ServerCounters"]
 
@@ -75,18 +76,21 @@ class Address:
     @property
     def is_numeric(self) -> bool:
         """Whether it can be dialled without resolving a name."""
-        if self.path:
-            return True
-        try:
-            ipaddress.ip_address(self.host)
-        except ValueError:
-            return False
-        return True
+        return bool(self.path) or _is_ip(self.host)
 
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@lru_cache(4096)  # asked for each connection, and always the same few
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_host(host: str) -> bool:

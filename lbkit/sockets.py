@@ -1,7 +1,8 @@
 """Bound and connected sockets: the one edge where their OSErrors become errors of ours.
 
 Connecting never resolves a numeric address and needs no task: a non-blocking connect and one
-`add_writer`. Names are the slow path and go through the loop's resolver.
+`add_writer`, or a poller's registration that the socket then keeps. Names are the slow path and go
+through the loop's resolver.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
-from lbkit.errors import ConnectFailed, StartFailed
+from lbkit.errors import ConnectFailed, Exhausted, StartFailed
+from lbkit.kernel.poller import ERROR, HANG_UP, WRITABLE, Poller
 from lbkit.server import Address
 
-__all__ = ["Dial", "bind", "connect"]
+__all__ = ["EXHAUSTED", "Dial", "bind", "connect"]
+
+EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+"""What accept(2) and socket(2) fail with where this process or machine has no room left."""
 
 BACKLOG = 2048
 """Connections the kernel holds until they are accepted (uvicorn's and granian's default)."""
 
 
-def bind(address: Address) -> socket.socket:
+def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
     """A listening, non-blocking socket.
+
+    *reuse_port*: further sockets that are bound so may share the address, and the kernel spreads new
+    connections over them (SO_REUSEPORT, socket(7)). Not for Unix sockets.
 
     Raises StartFailed with a line that says what to do: address in use, privileged port, a Unix path
     that is another program's.
@@ -35,6 +43,10 @@ def bind(address: Address) -> socket.socket:
     try:
         if not address.path:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # Accepted sockets inherit it, at no cost for each: a balancer adds no delay of its own.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(_sockaddr(address))
         sock.listen(BACKLOG)
     except OSError as error:
@@ -43,9 +55,14 @@ def bind(address: Address) -> socket.socket:
     return sock
 
 
+# Where the system has it, one system call less for each connection.
+_NON_BLOCKING: int = getattr(socket, "SOCK_NONBLOCK", 0)
+
+
 def _new_socket(address: Address) -> socket.socket:
-    sock = socket.socket(_family(address), socket.SOCK_STREAM)
-    sock.setblocking(False)
+    sock = socket.socket(_family(address), socket.SOCK_STREAM | _NON_BLOCKING)
+    if not _NON_BLOCKING:
+        sock.setblocking(False)
     return sock
 
 
@@ -88,18 +105,23 @@ class Dial:
     """One attempt to connect to a server; the addresses of a name are tried one after the other.
 
     `done` is called exactly once, with a connected non-blocking socket that the callee owns, or with
-    ConnectFailed; after `cancel` it is not called. It may be called from within `start`.
+    ConnectFailed or Exhausted; after `cancel` it is not called. It may be called from within `start`.
+
+    With a *poller* the socket is watched by it and stays so: whoever gets it takes it over, and is told of
+    what happened meanwhile as soon as `done` returns.
     """
 
-    __slots__ = ("_address", "_done", "_loop", "_others", "_resolving", "_sock")
+    __slots__ = ("_address", "_done", "_loop", "_others", "_poller", "_resolving", "_sock")
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         address: Address,
-        done: Callable[[socket.socket | ConnectFailed], None],
+        done: Callable[[socket.socket | ConnectFailed | Exhausted], None],
+        poller: Poller | None = None,
     ) -> None:
         self._loop = loop
+        self._poller = poller
         self._address = address
         self._done = done
         self._sock: socket.socket | None = None
@@ -130,13 +152,29 @@ class Dial:
             if not address.path:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
-            return self._fail(os.strerror(error.errno or 0).lower())
+            if error.errno in EXHAUSTED:
+                self._done(Exhausted(os.strerror(error.errno or 0).lower()))
+            else:
+                self._fail(os.strerror(error.errno or 0).lower())
+            return
         code = sock.connect_ex(_sockaddr(address))
-        if code == errno.EINPROGRESS:
-            self._loop.add_writer(sock.fileno(), self._writable)
-        else:
+        if code != errno.EINPROGRESS:
             self._finish(sock, code)
-        return None
+        elif self._poller is not None:
+            self._poller.watch(sock.fileno(), self)
+        else:
+            self._loop.add_writer(sock.fileno(), self._writable)
+
+    def ready(self, mask: int) -> None:
+        """What the poller tells."""
+        sock, poller = self._sock, self._poller
+        assert sock is not None and poller is not None
+        if mask & (ERROR | HANG_UP):
+            self._finish(sock, sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or errno.ECONNRESET)
+        elif mask & WRITABLE:
+            self._finish(sock, 0)
+            if mask != WRITABLE:
+                poller.pass_on(sock.fileno(), mask)
 
     def _writable(self) -> None:
         sock = self._sock
@@ -152,22 +190,27 @@ class Dial:
             self._done(sock)
 
     def _fail(self, reason: str) -> None:
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        self._close()
         if self._others:
             self._connect(self._others.pop(0))
         else:
             self._done(ConnectFailed(f"{self._address}: {reason}"))
 
+    def _close(self) -> None:
+        sock, self._sock = self._sock, None
+        if sock is None:
+            return
+        if self._poller is not None:
+            self._poller.close(sock)
+        else:
+            self._loop.remove_writer(sock.fileno())
+            sock.close()
+
     def cancel(self) -> None:
         """Give up; nothing stays open."""
         if self._resolving is not None:
             self._resolving.cancel()
-        if self._sock is not None:
-            self._loop.remove_writer(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
+        self._close()
 
 
 async def connect(address: Address, timeout: float) -> socket.socket:
@@ -176,7 +219,7 @@ async def connect(address: Address, timeout: float) -> socket.socket:
     Raises ConnectFailed.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[socket.socket | ConnectFailed] = loop.create_future()
+    future: asyncio.Future[socket.socket | ConnectFailed | Exhausted] = loop.create_future()
     dial = Dial(loop, address, future.set_result)
     dial.start()
     try:
@@ -188,12 +231,14 @@ async def connect(address: Address, timeout: float) -> socket.socket:
     except asyncio.CancelledError:
         _close_result(future, dial)
         raise
+    if isinstance(result, Exhausted):
+        raise ConnectFailed(f"{address}: {result}")
     if isinstance(result, ConnectFailed):
         raise result
     return result
 
 
-def _close_result(future: asyncio.Future[socket.socket | ConnectFailed], dial: Dial) -> None:
+def _close_result(future: asyncio.Future[socket.socket | ConnectFailed | Exhausted], dial: Dial) -> None:
     dial.cancel()
     if future.done() and isinstance(result := future.result(), socket.socket):
         result.close()

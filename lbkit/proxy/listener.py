@@ -1,23 +1,24 @@
 """A bound address that turns accepts into sessions.
 
 Accepting is a plain loop on the non-blocking socket until it would block, a bounded number at a
-time, so that a flood of new clients does not hold up the sessions in progress. Two conditions pause
-it: the connection limit (clients then wait in the kernel's backlog and are not refused) and a lack
-of descriptors or memory, where accepting again at once would only spin.
+time, so that a flood of new clients does not hold up the sessions in progress. Three conditions pause
+it: the connection limit, where clients wait in the kernel's backlog or, if so configured, are refused;
+the owner of the sessions, when too many of them are only half open; and a lack of descriptors or memory,
+where accepting again at once would only spin.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import socket
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 from lbkit.server import Address
-from lbkit.sockets import bind
+from lbkit.sockets import EXHAUSTED, bind
 
 __all__ = ["Accept", "Listener"]
 
@@ -29,14 +30,14 @@ Accept = Callable[[socket.socket], None]
 _BATCH = 64
 _PAUSE = 0.1
 _QUIET = 5.0
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class Listener:
     """Accepts on *address* and hands each socket to *accept*.
 
     The owner of the sessions says with `session_ended` when one is over; at most `max_connections`
-    are open at a time.
+    are open at a time. Further clients wait, or with `refuses` get a reset at once.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Listener:
         *,
         loop: asyncio.AbstractEventLoop,
         max_connections: int = 20_000,
+        refuses: bool = False,
     ) -> None:
         self.name = name
         self.address = address
@@ -55,6 +57,10 @@ class Listener:
         self.sessions = 0
         """Sessions accepted since the start."""
         self.accept_errors = 0
+        self.refused = 0
+        """Clients turned away at the limit."""
+        self.refuses = refuses
+        self._is_held = False
         self._max_connections = max_connections
         self._loop = loop
         self._sock: socket.socket | None = None
@@ -73,9 +79,18 @@ class Listener:
         if self._pause is None:
             self._resume()
 
-    def bind(self) -> None:
-        """Take the address without accepting yet; raises StartFailed. Port 0 becomes a real one."""
-        self._sock = bind(self.address)
+    def hold(self, is_held: bool) -> None:
+        """Accept nobody while *is_held*; then those who wait."""
+        self._is_held = is_held
+        if not is_held and self._pause is None:
+            self._resume()
+
+    def bind(self, sock: socket.socket | None = None) -> None:
+        """Take the address without accepting yet; raises StartFailed. Port 0 becomes a real one.
+
+        *sock*, where given, listens on it already and is not blocking: the listener owns it from now on.
+        """
+        self._sock = bind(self.address) if sock is None else sock
         if not self.address.path:
             host, port = self._sock.getsockname()[:2]
             self.address = Address(host, port)
@@ -87,14 +102,23 @@ class Listener:
 
     def _resume(self) -> None:
         self._pause = None
-        if self._accepting and self._sock is not None and self.open_sessions < self._max_connections:
+        if self._accepting and self._sock is not None and not self._must_wait:
             self._loop.add_reader(self._sock.fileno(), self._readable)
+
+    @property
+    def _is_full(self) -> bool:
+        return self.open_sessions >= self._max_connections
+
+    @property
+    def _must_wait(self) -> bool:
+        return self._is_held or (self._is_full and not self.refuses)
 
     def _readable(self) -> None:
         sock = self._sock
         assert sock is not None
         for _ in range(_BATCH):
-            if self.open_sessions >= self._max_connections:
+            is_full = self.open_sessions >= self._max_connections
+            if self._is_held or (is_full and not self.refuses):
                 self._loop.remove_reader(sock.fileno())
                 return
             try:
@@ -104,15 +128,24 @@ class Listener:
             except OSError as error:
                 self._accept_failed(error)
                 return
+            if is_full:
+                self._refuse(client)
+                continue
             client.setblocking(False)
             self.open_sessions += 1
             self.sessions += 1
             self.accept(client)
 
+    def _refuse(self, client: socket.socket) -> None:
+        self.refused += 1
+        if client.family != socket.AF_UNIX:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+        client.close()
+
     def _accept_failed(self, error: OSError) -> None:
         # Any other error is of the one connection that left before it was accepted (accept(2)).
         self.accept_errors += 1
-        if error.errno in _EXHAUSTED and self._sock is not None:
+        if error.errno in EXHAUSTED and self._sock is not None:
             now = self._loop.time()
             if now >= self._quiet_until:  # it may go on for hours, ten times a second
                 self._quiet_until = now + _QUIET
@@ -122,7 +155,7 @@ class Listener:
 
     def session_ended(self) -> None:
         """One session is over: one more may come."""
-        was_full = self.open_sessions >= self._max_connections
+        was_full = self._is_full
         self.open_sessions -= 1
         if was_full and self._pause is None:
             self._resume()

@@ -4,9 +4,12 @@ A session is a small object and a few callbacks, without a task. Until a server 
 is read from the client, so a server that refuses costs the client only time: its bytes wait in the
 kernel and go to the next one.
 
-Timeouts are looked at by the service's tick: those of connecting at every tick, idleness at a tenth
-of the shorter timeout. A relay only counts bytes; whether the counts moved since the last look says
-whether a side was idle.
+Timeouts are looked at by the service's tick, each session when it is due in the service's wheel: while it
+connects at the deadline, while it relays after a tenth of the shortest timeout, again and again. A relay
+only counts bytes; whether the counts moved since the last look says whether a side was idle.
+
+Where this process has no descriptor left for the connection to a server, the session waits and tries
+again, and the listener accepts nobody meanwhile: no server is to blame, and no client is turned away.
 """
 
 from __future__ import annotations
@@ -19,10 +22,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lbkit.errors import ConnectFailed, LbkitError, NoServerAvailable, PoolFull
+from lbkit.errors import ConnectFailed, Exhausted, LbkitError, NoServerAvailable, PoolFull
+from lbkit.kernel.poller import Poller
 from lbkit.pool import Pool, Waiter
 from lbkit.proxy.ticker import TICK, Ticker
-from lbkit.relay import Relay, RelayEnd
+from lbkit.proxy.wheel import Wheel
+from lbkit.relay import Relay, RelayEnd, Resources
 from lbkit.server import Outcome, Server
 from lbkit.sockets import Dial
 
@@ -43,12 +48,25 @@ _OUTCOMES = {
 @dataclass(frozen=True, slots=True)
 class TcpSettings:
     """Seconds; 0 is no limit. `connect` bounds one attempt, `client` and `server` idleness, `queue` the
-    wait for a server at its connection limit."""
+    wait for a server at its connection limit.
+
+    `tunnel`, where set, takes the place of `client` and `server` as soon as both sides have sent something
+    (HAProxy's `timeout tunnel`): then only silence of both counts. At most `max_connecting` sessions are
+    without a server at a time, or the listener accepts nobody.
+    """
 
     connect: float = 5.0
     client: float = 600.0
     server: float = 600.0
     queue: float = 5.0
+    tunnel: float = 0.0
+    max_connecting: int = 4096
+
+    @property
+    def look_interval(self) -> float:
+        """Seconds between two looks at whether a session is idle; 0 where idleness has no limit."""
+        limits = [limit for limit in (self.client, self.server, self.tunnel) if limit]
+        return min(10.0, max(TICK, min(limits) / 10)) if limits else 0.0
 
 
 class TcpSession:
@@ -65,6 +83,7 @@ class TcpSession:
         "_relay",
         "_server",
         "_service",
+        "_slot",
         "_started_at",
         "_tried",
         "_waiter",
@@ -88,6 +107,7 @@ class TcpSession:
         self._dial: Dial | None = None
         self._relay: Relay | None = None
         self._outcome: Outcome | None = None
+        self._slot: set[TcpSession] | None = None
         self._started_at = 0.0
         self.connect_deadline = 0.0
         self.progress = (0, 0)
@@ -113,10 +133,13 @@ class TcpSession:
             self._waiter = self._pool.wait(now, deadline, self._woken, self._tried)
         except PoolFull as error:
             self._give_up(error)
+        else:
+            self._service.waiting.add(self)
         self._end_retry()  # in line it makes no work; its place comes when a limit allows
 
     def _woken(self, waiter: Waiter) -> None:
         self._waiter = None
+        self._service.waiting.discard(self)
         if waiter.server is None:
             limit = self._service.settings.queue
             self._give_up(NoServerAvailable(f"no place at a server came free within {limit:g} s"))
@@ -138,26 +161,72 @@ class TcpSession:
         self._started_at = time.perf_counter()
         if service.settings.connect:
             self.connect_deadline = now + service.settings.connect
-        self._dial = Dial(service.loop, server.address, self._connected)
+            self._due_at(self.connect_deadline)
+        self._dial_server()
+
+    def _dial_server(self) -> None:
+        service, server = self._service, self._server
+        assert server is not None
+        self._dial = Dial(service.loop, server.address, self._connected, service.poller)
         self._dial.start()
 
-    def _connected(self, result: socket.socket | ConnectFailed) -> None:
+    def _due_at(self, when: float) -> None:
+        """Be looked at then, and not before."""
+        self._not_due()
+        self._slot = self._service.wheel.add(self, when)
+
+    def _not_due(self) -> None:
+        if self._slot is not None:
+            self._slot.discard(self)
+            self._slot = None
+
+    def _connected(self, result: socket.socket | ConnectFailed | Exhausted) -> None:
         self._dial = None
-        if isinstance(result, ConnectFailed):
-            self._connect_failed(result)
+        if not isinstance(result, socket.socket):
+            if isinstance(result, Exhausted):
+                self._wait_for_room(result)
+            else:
+                self._connect_failed(result)
             return
         self._end_retry()
         service, client = self._service, self._client
         assert client is not None
         self._client = None
-        self.client_idle_since = self.server_idle_since = service.loop.time()
+        self.client_idle_since = self.server_idle_since = now = service.loop.time()
+        # The connect deadline is a good time for the first look, too, if that is not wanted sooner.
+        if not service.look_interval:
+            self._not_due()
+        elif self._slot is None or service.look_interval < service.settings.connect:
+            self._due_at(now + service.look_interval)
         service.relaying(self)
         heard = self._responded if self._pool.hears_responses else None
-        self._relay = service.relay(service.loop, client, result, self._relayed, heard)
-        self._relay.start()
+        self._relay = relay = service.relay(service.resources, client, result, self._relayed, heard)
+        relay.start()
 
-    def connect_timed_out(self) -> None:
-        """The attempt in progress took too long."""
+    def _wait_for_room(self, error: Exhausted) -> None:
+        """There is no descriptor for the connection: look again at the next tick, up to the deadline."""
+        now = self._service.loop.time()
+        if 0 < self.connect_deadline <= now:
+            server = self._server
+            assert server is not None
+            self._release(server, Outcome.CANCELLED)
+            self._give_up(error)
+            return
+        self._service.exhausted(error)
+        self._due_at(now + TICK)
+
+    def is_due(self, now: float) -> None:
+        """The time that it was to be looked at has come."""
+        self._slot = None
+        if self._relay is not None:
+            self._look(now)
+        elif self._dial is not None:
+            if 0 < self.connect_deadline <= now:
+                self._connect_timed_out()
+        elif self._server is not None and self._client is not None:
+            self._dial_server()
+
+    def _connect_timed_out(self) -> None:
         assert self._dial is not None
         self._dial.cancel()
         self._dial = None
@@ -168,8 +237,7 @@ class TcpSession:
         assert server is not None
         server.counters.connect_errors += 1
         self._release(server, Outcome.CONNECT_FAILED)
-        # Or a tick that is due in this very turn of the loop would end an attempt that is over.
-        self.connect_deadline = 0.0
+        self._not_due()
         self._tried = (*self._tried, server)
         self._failure = error
         self._end_retry()
@@ -202,10 +270,12 @@ class TcpSession:
     def _relayed(self, end: RelayEnd) -> None:
         server, relay = self._server, self._relay
         assert server is not None and relay is not None
+        self._relay = None
         server.counters.bytes_in += relay.bytes_in
         server.counters.bytes_out += relay.bytes_out
         if end is RelayEnd.SERVER_RESET:
             server.counters.response_errors += 1
+        self._not_due()
         self._service.ended(self)
         self._release(server, self._outcome or _OUTCOMES[end])
 
@@ -221,9 +291,9 @@ class TcpSession:
             return None, 0, 0
         return self._server, self._relay.bytes_in, self._relay.bytes_out
 
-    def look(self, now: float) -> None:
+    def _look(self, now: float) -> None:
         """End the relay where a side was idle for too long."""
-        relay, settings = self._relay, self._service.settings
+        relay, service = self._relay, self._service
         assert relay is not None
         client_before, server_before = self.progress
         self.progress = client_now, server_now = relay.progress()
@@ -231,14 +301,28 @@ class TcpSession:
             self.client_idle_since = now
         if server_now != server_before:
             self.server_idle_since = now
-        if settings.client and now - self.client_idle_since > settings.client:
-            self._service.client_timeouts += 1
+        client_limit, server_limit = self._limits(relay)
+        if client_limit and now - self.client_idle_since > client_limit:
+            service.client_timeouts += 1
             relay.abort()
-        elif settings.server and now - self.server_idle_since > settings.server:
+        elif server_limit and now - self.server_idle_since > server_limit:
             assert self._server is not None
             self._server.counters.timeouts += 1
             self._outcome = Outcome.TIMEOUT
             relay.abort()
+        elif service.look_interval:
+            self._due_at(now + service.look_interval)
+
+    def _limits(self, relay: Relay) -> tuple[float, float]:
+        """How long the client's side and the server's may be idle."""
+        settings = self._service.settings
+        if settings.tunnel and relay.bytes_in and relay.bytes_out:
+            # Silence of one side is none of the tunnel.
+            self.client_idle_since = self.server_idle_since = max(
+                self.client_idle_since, self.server_idle_since
+            )
+            return settings.tunnel, 0.0
+        return settings.client, settings.server
 
     def leave_if_reset(self) -> None:
         """End it where the client has reset the connection while it waits for a place.
@@ -258,6 +342,7 @@ class TcpSession:
         if self._waiter is not None:
             self._pool.leave(self._waiter)
             self._waiter = None
+            self._service.waiting.discard(self)
         if self._dial is not None:
             self._dial.cancel()
             self._dial = None
@@ -267,6 +352,7 @@ class TcpSession:
         self._close()
 
     def _close(self) -> None:
+        self._not_due()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -283,7 +369,7 @@ def _address_of(client: socket.socket) -> bytes | None:
 
 
 class TcpService:
-    """The tcp sessions of one listener. `pool` and `settings` may be replaced at any time."""
+    """The tcp sessions of one listener. `pool`, `relay` and `settings` may be replaced at any time."""
 
     def __init__(
         self,
@@ -292,33 +378,56 @@ class TcpService:
         relay: type[Relay],
         settings: TcpSettings,
         *,
-        loop: asyncio.AbstractEventLoop,
+        resources: Resources,
         ticker: Ticker,
         on_end: Callable[[], None],
+        hold: Callable[[bool], None],
     ) -> None:
-        """*on_end* is called once for each session that is over."""
+        """*on_end* is called once for each session that is over. *hold* tells whether new clients would find
+        no room now, so that they had better wait where they are."""
         self.name = name
         self.pool = pool
         self.relay = relay
         self.settings = settings
-        self.loop = loop
+        self.resources = resources
+        self.loop = resources.loop
         self.client_timeouts = 0
         self.failed_sessions = 0
         """Sessions that ended because no server took them."""
+        self.waiting: set[TcpSession] = set()
+        """Sessions in line for a server at its limit."""
+        self.wheel: Wheel[TcpSession] = Wheel(TICK)
         self._ticker = ticker
         self._on_end = on_end
-        self._connecting: set[TcpSession] = set()
+        self._hold = hold
+        self._is_crowded = False
+        self._is_exhausted = False
         self._relaying: set[TcpSession] = set()
-        self._next_look = 0.0
+        self._connecting: set[TcpSession] = set()
         self._quiet_until = 0.0
         self._idle = asyncio.Event()
 
+    @property
+    def settings(self) -> TcpSettings:
+        """Timeouts and limits."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: TcpSettings) -> None:
+        self._settings = settings
+        self.look_interval = settings.look_interval
+
+    @property
+    def poller(self) -> Poller | None:
+        """What new connections to servers are watched by; None where the relay wants none of it."""
+        return self.resources.poller if self.relay.needs_poller else None
+
     def accept(self, client: socket.socket) -> None:
         """A session begins on an accepted non-blocking socket."""
-        if client.family != socket.AF_UNIX:
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         session = TcpSession(self, client)
         self._connecting.add(session)
+        if len(self._connecting) >= self._settings.max_connecting:
+            self._hold_or_let_in()
         self._ticker.wake(self._tick)
         session.route()
 
@@ -326,24 +435,41 @@ class TcpService:
         """*session* has its server."""
         self._connecting.discard(session)
         self._relaying.add(session)
+        if self._is_crowded:
+            self._hold_or_let_in()
 
     def ended(self, session: TcpSession) -> None:
         """*session* is over."""
         self._connecting.discard(session)
         self._relaying.discard(session)
+        if self._is_crowded:
+            self._hold_or_let_in()
         self._on_end()
         if not self.open_sessions:
             self._idle.set()
 
+    def exhausted(self, error: Exhausted) -> None:
+        """A session found no descriptor for its server: let nobody in before the next tick."""
+        self._is_exhausted = True
+        self._hold_or_let_in()
+        self._say(f"connecting pauses: {error}; raise the limit of open files, or lower max_connections")
+
+    def _hold_or_let_in(self) -> None:
+        crowded = self._is_exhausted or len(self._connecting) >= self._settings.max_connecting
+        if crowded is not self._is_crowded:
+            self._is_crowded = crowded
+            self._hold(crowded)
+
     def session_failed(self, error: LbkitError) -> None:
         """Count a session that no server took; said in the log at most every few seconds."""
         self.failed_sessions += 1
+        self._say(f"session failed ({self.failed_sessions} so far): {error}")
+
+    def _say(self, what: str) -> None:
         now = self.loop.time()
         if now >= self._quiet_until:
             self._quiet_until = now + _QUIET
-            logger.warning(
-                "listener %s: session failed (%d so far): %s", self.name, self.failed_sessions, error
-            )
+            logger.warning("listener %s: %s", self.name, what)
 
     @property
     def open_sessions(self) -> int:
@@ -357,22 +483,17 @@ class TcpService:
 
     def _tick(self, now: float) -> bool:
         # After a reload some may still stand in line for the pool that they began with.
-        for pool in {self.pool, *(session.pool for session in self._connecting)}:
+        for pool in {self.pool, *(session.pool for session in self.waiting)}:
             if now >= pool.next_deadline():
                 pool.advance(now)
-        for session in [s for s in self._connecting if 0 < s.connect_deadline <= now]:
-            session.connect_timed_out()
-        for session in list(self._connecting):
+        self._is_exhausted = False
+        for session in self.wheel.take(now):
+            session.is_due(now)
+        for session in list(self.waiting):
             session.leave_if_reset()
-        if now >= self._next_look:
-            self._next_look = now + self._look_interval()
-            for session in list(self._relaying):
-                session.look(now)
+        if self._is_crowded:
+            self._hold_or_let_in()
         return self.open_sessions > 0
-
-    def _look_interval(self) -> float:
-        limits = [limit for limit in (self.settings.client, self.settings.server) if limit]
-        return min(10.0, max(TICK, min(limits, default=10.0) / 10))
 
     async def drain(self, timeout: float | None) -> bool:
         """Wait until every session has ended, at most *timeout* seconds; False when some had not."""

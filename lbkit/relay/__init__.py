@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from lbkit.relay.base import RELAYS, Relay, RelayEnd, choose_relay
+from lbkit.relay.resources import Resources
 
-__all__ = ["RELAYS", "Relay", "RelayEnd", "choose_relay"]
+__all__ = ["RELAYS", "Relay", "RelayEnd", "Resources", "choose_relay"]
 
 RELAYS.discover(__name__, list(__path__))

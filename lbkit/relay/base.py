@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from abc import ABC, abstractmethod
@@ -11,6 +10,7 @@ from enum import Enum
 from typing import ClassVar
 
 from lbkit.registry import Registry
+from lbkit.relay.resources import Resources
 
 __all__ = ["RELAYS", "Relay", "RelayEnd", "choose_relay"]
 
@@ -38,6 +38,8 @@ class Relay(ABC):
 
     preference: ClassVar[int]
     """Which one `auto` takes: the highest that works here."""
+    needs_poller: ClassVar[bool] = False
+    """Whether its sockets are watched by the resources' poller, and may be watched there before it starts."""
 
     @classmethod
     def unsupported(cls) -> str | None:
@@ -47,7 +49,7 @@ class Relay(ABC):
     @abstractmethod
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        resources: Resources,
         downstream: socket.socket,
         upstream: socket.socket,
         on_end: Callable[[RelayEnd], None],
@@ -98,5 +100,15 @@ def choose_relay(name: str) -> type[Relay]:
         reason = entry.factory.unsupported()
         if reason is None:
             return entry.factory
-        logger.info("relay %s passed over: %s", entry.name, reason)
+        _say_once(f"relay {entry.name} passed over: {reason}")
     raise AssertionError("the stream relay works everywhere")
+
+
+_said: set[str] = set()
+
+
+def _say_once(line: str) -> None:
+    """A process with many listeners, or many reloads, says it no more often than one with one."""
+    if line not in _said:
+        _said.add(line)
+        logger.info(line)

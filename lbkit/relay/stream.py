@@ -21,6 +21,7 @@ from typing import ClassVar, cast
 
 from lbkit.relay.adopt import adopt
 from lbkit.relay.base import RELAYS, Relay, RelayEnd
+from lbkit.relay.resources import Resources
 
 __all__ = ["StreamRelay"]
 
@@ -134,17 +135,18 @@ class StreamRelay(Relay):
 
     preference: ClassVar[int] = 0
 
-    __slots__ = ("_downstream", "_end", "_loop", "_on_end", "_on_first_byte", "_upstream")
+    __slots__ = ("_downstream", "_end", "_loop", "_on_end", "_on_first_byte", "_poller", "_upstream")
 
     def __init__(
         self,
-        loop: asyncio.AbstractEventLoop,
+        resources: Resources,
         downstream: socket.socket,
         upstream: socket.socket,
         on_end: Callable[[RelayEnd], None],
         on_first_byte: Callable[[], None] | None = None,
     ) -> None:
-        self._loop = loop
+        self._loop = resources.loop
+        self._poller = resources.poller
         self._on_first_byte = on_first_byte
         self._on_end = on_end
         self._end = RelayEnd.DONE
@@ -156,6 +158,8 @@ class StreamRelay(Relay):
 
     def start(self) -> None:
         for side in (self._upstream, self._downstream):
+            if self._poller is not None:  # which a session began with before a reload chose this relay
+                self._poller.forget(side.sock.fileno())
             adopt(self._loop, side, side.sock, side.connection_lost)
 
     @property

@@ -36,7 +36,7 @@ from lbkit.proxy.listener import Listener
 from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
-from lbkit.relay import Relay, choose_relay
+from lbkit.relay import Relay, Resources, choose_relay
 from lbkit.runtime.control import PoolControl
 from lbkit.runtime.messages import Result
 from lbkit.runtime.part import Part
@@ -90,6 +90,7 @@ class Runtime:
         self._part = part or Part()
         self._loop = asyncio.get_running_loop()
         self._ticker = Ticker(self._loop)
+        self._resources = Resources(self._loop)
         self._pools: dict[str, RunningPool] = {}
         self._listeners: dict[str, RunningListener] = {}
         self._retired: set[Service] = set()
@@ -192,6 +193,7 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
         self._ticker.close()
+        self._resources.close()
         self._listeners.clear()
         self._pools.clear()
 
@@ -337,6 +339,7 @@ class Runtime:
         elif running is not None and running.access_log is not None:
             running.access_log.close()
         listener.max_connections = config.max_connections if isinstance(config, ListenerConfig) else 1000
+        listener.refuses = isinstance(config, ListenerConfig) and config.when_full == "refuse"
         listener.accept = new.accept
         if running is None:
             listener.start()
@@ -349,7 +352,12 @@ class Runtime:
         pool = self._pools[config.pool].pool
         timeouts = config.timeouts
         settings = TcpSettings(
-            timeouts.connect, timeouts.client_in("tcp"), timeouts.server_in("tcp"), timeouts.queue
+            timeouts.connect,
+            timeouts.client_in("tcp"),
+            timeouts.server_in("tcp"),
+            timeouts.queue,
+            timeouts.tunnel or 0.0,
+            config.max_connecting,
         )
         if isinstance(service, TcpService):
             service.name, service.pool, service.relay, service.settings = listener.name, pool, relay, settings
@@ -359,9 +367,10 @@ class Runtime:
             pool,
             relay,
             settings,
-            loop=self._loop,
+            resources=self._resources,
             ticker=self._ticker,
             on_end=listener.session_ended,
+            hold=listener.hold,
         )
 
     def _http_service(

@@ -5,7 +5,7 @@ import socket
 
 from lbkit.exchange import Exchange, HttpServer
 from lbkit.proxy.http_session import HttpService
-from tests.relay.test_base import tcp_pair
+from tests.relay.joined import tcp_pair
 from tests.support.loops import on_both_loops
 
 

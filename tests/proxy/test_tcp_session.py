@@ -12,7 +12,7 @@ from lbkit.pool import Pool, PoolSettings, make_balancer
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
-from lbkit.relay import choose_relay
+from lbkit.relay import Resources, choose_relay
 from lbkit.server import Address, Server
 from tests.proxy.test_forward_pool import Recorder
 from tests.support.backends import Backend, echo, free_address, full_backlog, hold
@@ -23,7 +23,12 @@ class Balancer:
     """A tcp balancer over the given addresses."""
 
     def __init__(
-        self, *addresses: str, retries: int = 3, algorithm: str = "round_robin", **settings: float
+        self,
+        *addresses: str,
+        retries: int = 3,
+        algorithm: str = "round_robin",
+        relay: str = "auto",
+        **settings: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         servers = [Server(chr(ord("a") + i), address) for i, address in enumerate(addresses)]
@@ -31,15 +36,17 @@ class Balancer:
             "p", servers, make_balancer(algorithm, random.Random(7)), settings=PoolSettings(retries)
         )
         self.ticker = Ticker(loop)
+        self.resources = Resources(loop)
         self.listener = Listener("test", Address("127.0.0.1", 0), self._accept, loop=loop)
         self.service = TcpService(
             "test",
             self.pool,
-            choose_relay("auto"),
-            TcpSettings(**settings),
-            loop=loop,
+            choose_relay(relay),
+            TcpSettings(**settings),  # type: ignore[arg-type]
+            resources=self.resources,
             ticker=self.ticker,
             on_end=self.listener.session_ended,
+            hold=self.listener.hold,
         )
         self.servers: list[asyncio.Server] = []
         self.listener.bind()
@@ -58,6 +65,8 @@ class Balancer:
         assert self.listener.open_sessions == 0
         assert all(server.open_sessions == 0 for server in self.pool)
         self.ticker.close()
+        await asyncio.sleep(0)  # sockets are closed after the events at hand
+        self.resources.close()
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(self.listener.address.host, self.listener.address.port)
@@ -146,7 +155,7 @@ async def test_a_refusal_in_the_turn_in_which_the_time_is_up() -> None:
         assert session._dial is not None
         session._dial.cancel()
         session._connected(ConnectFailed("refused"))
-        service._tick(asyncio.get_running_loop().time() + 1)
+        service._tick(asyncio.get_running_loop().time() + 2)
         async with asyncio.timeout(5):
             while service.open_sessions:
                 await asyncio.sleep(0)

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from lbkit.relay.adopt import adopt
-from tests.relay.test_base import tcp_pair
+from tests.relay.joined import tcp_pair
 from tests.support.loops import on_both_loops
 
 

@@ -1,0 +1,53 @@
+"""What the sessions of one event loop share: one buffer, pipes, one poller, one map of joined sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from lbkit.errors import KernelUnsupported
+from lbkit.kernel.pipes import PipePool
+from lbkit.kernel.poller import Poller
+from lbkit.relay.joins import Joins
+
+__all__ = ["BUFFER", "Resources"]
+
+BUFFER = 256 * 1024
+"""Bytes read at a time. Nothing stays in it from one event to the next, so that one serves all sessions."""
+
+
+class Resources:
+    """Made once for a loop; `close` it when its sessions have ended.
+
+    `poller` is None where the system has no epoll: then only relays that need none can be used.
+    """
+
+    __slots__ = ("_joins", "buffer", "loop", "pipes", "poller", "view")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.poller: Poller | None = None
+        with contextlib.suppress(KernelUnsupported):
+            self.poller = Poller(loop)
+        self.pipes = PipePool()
+        self.buffer = bytearray(BUFFER)
+        self.view = memoryview(self.buffer)
+        self._joins: Joins | None = None
+
+    @property
+    def joins(self) -> Joins:
+        """Joins sockets in the kernel; made at the first use. Raises KernelUnsupported."""
+        if self._joins is None:
+            if self.poller is None:
+                raise KernelUnsupported("there is no epoll")
+            self._joins = Joins(self.poller)
+        return self._joins
+
+    def close(self) -> None:
+        """Free everything."""
+        if self.poller is not None:
+            self.poller.stop()
+        self.pipes.close()
+        if self._joins is not None:
+            self._joins.close()
+            self._joins = None
