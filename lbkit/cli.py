@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import resource
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
@@ -32,12 +33,12 @@ from lbkit.cluster.stack import Stack, StackSettings
 from lbkit.commands.bench import bench_command
 from lbkit.commands.plan import plan_command
 from lbkit.commands.simulate import simulate_command
-from lbkit.config import Config, load, loads
+from lbkit.config import Config, GlobalConfig, load, load_text, loads, read_text
 from lbkit.config.values import quoted
 from lbkit.errors import ConfigError, LbkitError
 from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
-from lbkit.runtime import Runtime, catalog
+from lbkit.runtime import Runtime, Source, Supervisor, catalog, run_worker, worker_command, worker_count
 from lbkit.server import Address
 from lbkit.units import Duration
 
@@ -104,13 +105,19 @@ def cli(log_level: str, files: tuple[Path, ...]) -> None:
     A balancer from flags:                         lbkit run --listen 127.0.0.1:8080 --server 127.0.0.1:9001
     The same from a file:                          lbkit run lbkit.toml
     """
-    logging.basicConfig(
-        level=log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    _log(log_level)
     for file in files:
         _load_parts(file)
+
+
+def _log(level: str, origin: str = "") -> None:
+    """To standard error; *origin* marks each line."""
+    logging.basicConfig(
+        level=level.upper(),
+        format=f"%(asctime)s %(levelname)-7s {origin}%(name)s: %(message)s",
+        stream=sys.stderr,
+        force=bool(origin),
+    )
 
 
 def _load_parts(file: Path) -> None:
@@ -146,6 +153,13 @@ def _load_parts(file: Path) -> None:
 )
 @click.option("--check", metavar="NAME", help="Health check, see `lbkit list`; none where left out.")
 @click.option("--admin", metavar="ADDR", help="Serve dashboard, /metrics and /status here.")
+@click.option(
+    "--workers",
+    metavar="N",
+    default="1",
+    show_default=True,
+    help='Processes that share the traffic; "auto": one for each core. In a FILE: workers under [global].',
+)
 def run(
     file: Path | None,
     listen: str | None,
@@ -154,6 +168,7 @@ def run(
     algorithm: str,
     check: str | None,
     admin: str | None,
+    workers: str,
 ) -> None:
     """Run listeners and pools from a TOML FILE, or one listener and one pool from flags.
 
@@ -162,6 +177,8 @@ def run(
            a wrong file changes nothing.
     SIGTERM and Ctrl-C stop accepting, let sessions end within drain_timeout, and exit 0;
            a second one stops at once.
+
+    With workers send them to the first process; it tells the others.
     """
     source = click.get_current_context().get_parameter_source
     flags = [name for name in _RUN_FLAGS if source(name) is ParameterSource.COMMANDLINE]
@@ -169,22 +186,34 @@ def run(
         raise ConfigError("give either FILE, or --listen and --server (see lbkit run --help)")
     if file is not None:
         path = file
-        _run_loop(_serve(load(path, catalog()), lambda: load(path, catalog())))
+        _run_loop(_serve(_read_source(path), lambda: _read_source(path)))
     elif not listen or not servers:
         raise ConfigError("both --listen and --server are needed")
     else:
-        text = _toml_of_flags(listen, servers, mode, algorithm, check, admin)
-        _run_loop(_serve(_load_flags(text), None))
+        text = _toml_of_flags(listen, servers, mode, algorithm, check, admin, workers)
+        _run_loop(_serve(Source(_load_flags(text), text), None))
 
 
-_RUN_FLAGS = ("listen", "servers", "mode", "algorithm", "check", "admin")
+_RUN_FLAGS = ("listen", "servers", "mode", "algorithm", "check", "admin", "workers")
+
+
+def _read_source(path: Path) -> Source:
+    text = read_text(path)
+    return Source(load_text(text, path, catalog()), text, path.parent)
 
 
 def _toml_of_flags(
-    listen: str, servers: tuple[str, ...], mode: str, algorithm: str, check: str | None, admin: str | None
+    listen: str,
+    servers: tuple[str, ...],
+    mode: str,
+    algorithm: str,
+    check: str | None,
+    admin: str | None,
+    workers: str,
 ) -> str:
     """The file that says the same as the flags: one set of rules and messages for both."""
-    lines = [f"[listeners.main]\nlisten = {quoted(listen)}\nmode = {quoted(mode)}\npool = 'main'"]
+    lines = [f"[global]\nworkers = {workers if workers.isdecimal() else quoted(workers)}"]
+    lines += [f"[listeners.main]\nlisten = {quoted(listen)}\nmode = {quoted(mode)}\npool = 'main'"]
     if admin is not None:
         lines.append(f"[admin]\nlisten = {quoted(admin)}")
     lines.append(f"[pools.main]\nalgorithm = {quoted(algorithm)}")
@@ -198,6 +227,7 @@ def _toml_of_flags(
 
 
 _FLAGS = {
+    "global.workers": "--workers",
     "listeners.main.listen": "--listen",
     "admin.listen": "--admin",
     "pools.main.algorithm": "--algorithm",
@@ -218,20 +248,28 @@ def _name_flag(line: str) -> str:
     return f"{flag}: {message}"
 
 
-async def _serve(config: Config, read_again: Callable[[], Config] | None) -> None:
+async def _serve(source: Source, read_again: Callable[[], Source] | None) -> None:
     """Run until SIGTERM or SIGINT; SIGHUP reloads."""
-    runtime = Runtime(config)
+    count = worker_count(source.config)
+    running = Runtime(source.config) if count == 1 else Supervisor(source, count, _worker_command())
     stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
     if read_again is not None:
         # Before the start, which may wait for checks: without a handler the signal would end the process.
-        _reload_on_hangup(runtime, read_again)
+        _reload_on_hangup(running, source.config.global_, read_again)
     try:
-        if await _unless(stopping, runtime.start()):
+        if await _unless(stopping, running.start()):
             await stopping.wait()
             stopping.clear()
-            await _unless(stopping, runtime.drain())
+            await _unless(stopping, running.drain())
     finally:
-        await runtime.close()
+        await running.close()
+
+
+def _worker_command() -> list[str]:
+    """What of this command line a worker needs, too."""
+    given = click.get_current_context().find_root().params
+    loads = [argument for file in given["files"] for argument in ("--load", str(file))]
+    return worker_command(["--log-level", given["log_level"], *loads])
 
 
 async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> bool:
@@ -247,27 +285,39 @@ async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> bool:
     return False
 
 
-def _reload_on_hangup(runtime: Runtime, read_again: Callable[[], Config]) -> None:
+def _reload_on_hangup(
+    running: Runtime | Supervisor, began: GlobalConfig, read_again: Callable[[], Source]
+) -> None:
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = loop.create_task(_reload(runtime, read_again))
+        task = loop.create_task(_reload(running, began, read_again))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
     loop.add_signal_handler(signal.SIGHUP, reload)
 
 
-async def _reload(runtime: Runtime, read_again: Callable[[], Config]) -> None:
+async def _reload(
+    running: Runtime | Supervisor, began: GlobalConfig, read_again: Callable[[], Source]
+) -> None:
     try:
-        await runtime.reload(read_again())
+        source = read_again()
+        if source.config.global_.workers != began.workers:
+            raise ConfigError(
+                f"global.workers: was {began.workers} at the start; another number needs a restart"
+            )
+        if isinstance(running, Supervisor):
+            await running.reload(source)
+        else:
+            await running.reload(source.config)
     except ConfigError as error:
-        runtime.failed_reloads += 1
+        running.failed_reloads += 1
         for problem in error.problems:
             logger.error("reload refused, nothing changed: %s", problem)
     except LbkitError as error:
-        runtime.failed_reloads += 1
+        running.failed_reloads += 1
         logger.error("reload refused, nothing changed: %s", error)
 
 
@@ -296,6 +346,17 @@ def _raise_descriptor_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+@cli.command(hidden=True)
+@click.argument("descriptor", type=int)
+@click.argument("number", type=int)
+def worker(descriptor: int, number: int) -> None:
+    """One of the processes of `workers`: started by `lbkit run`, which DESCRIPTOR leads to."""
+    _log(click.get_current_context().find_root().params["log_level"], f"worker {number}: ")
+    sock = socket.socket(fileno=descriptor)
+    sock.setblocking(False)
+    _run_loop(run_worker(sock))
+
+
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
 def check(file: Path) -> None:
@@ -319,11 +380,11 @@ def static(folder: Path, listen: str) -> None:
     config = f"[listeners.static]\nlisten = {quoted(listen)}\nmode = 'http'\n{route}"
     names = {"listeners.static.listen": "--listen", "listeners.static.routes[1].static": "DIR"}
     try:
-        loaded = loads(config, catalog())
+        source = Source(loads(config, catalog()), config)
     except ConfigError as error:
         lines = (line.partition(": ") for line in error.problems)
         raise ConfigError([f"{names.get(path, path)}: {message}" for path, _, message in lines]) from None
-    _run_loop(_serve(loaded, None))
+    _run_loop(_serve(source, None))
 
 
 @cli.command()

@@ -72,8 +72,9 @@ class Timeouts:
     progress on that side: in tcp mode 10 minutes by default (nginx `proxy_timeout`), in http mode
     60 seconds (nginx `client_body_timeout` and `proxy_read_timeout`). `request_head` bounds the
     arrival of a request's head and `keep_alive` the pause between requests (nginx 75 s). `queue` bounds the
-    wait for a server under its connection limit. `tunnel`, where set, takes the place of `client` and `server` in
-    tcp mode once both sides have sent something: then it bounds the silence of both (HAProxy `timeout tunnel`).
+    wait for a server under its connection limit. `tunnel`, where set, takes the place of `client` and
+    `server` in tcp mode once both sides have sent something: then it bounds the silence of both (HAProxy
+    `timeout tunnel`).
     """
 
     connect: Duration = Duration(5)
@@ -108,9 +109,9 @@ class ListenerConfig:
     """``[listeners.NAME]``: a bound address and where its sessions go.
 
     `access_log` is a file that gets one JSON line for each http request; ``"-"`` is standard output.
-    At `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a reset. In
-    tcp mode at most `max_connecting` sessions may be without a server, so that a flood towards servers that
-    do not answer stays bounded.
+    At `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a
+    reset. In tcp mode at most `max_connecting` sessions may be without a server, so that a flood towards
+    servers that do not answer stays bounded.
     """
 
     listen: Address

@@ -530,8 +530,10 @@ class Pool:
         return [Known.of(member, now) for member in self._members.values()]
 
     def learn(self, known: Iterable[Known], now: float) -> None:
-        """Take over members, and what operator and agents want of them, from another process; health only
-        for servers that nothing is known of here. A server that was ready there need not start slowly here."""
+        """Take over members, and what operator and agents want of them, from another process.
+
+        Health only for servers that nothing is known of here; one that was ready there does not start slowly.
+        """
         known = list(known)
         was_up = {name for name, member in self._members.items() if member.standing is Standing.UP}
         with self.together(now):

@@ -5,5 +5,16 @@ from __future__ import annotations
 from lbkit.runtime.catalog import catalog
 from lbkit.runtime.pools import make_pool
 from lbkit.runtime.runtime import Runtime
+from lbkit.runtime.supervisor import Source, Supervisor, worker_command, worker_count
+from lbkit.runtime.worker import run_worker
 
-__all__ = ["Runtime", "catalog", "make_pool"]
+__all__ = [
+    "Runtime",
+    "Source",
+    "Supervisor",
+    "catalog",
+    "make_pool",
+    "run_worker",
+    "worker_command",
+    "worker_count",
+]

@@ -130,7 +130,7 @@ def changed(old: str, new: str) -> str:
         (changed('mode = "http"', 'mode = "tcp"'), 'listeners.web.routes: routes need mode = "http"'),
         (
             changed('mode = "http"', 'mode = "http"\nrelay = "strem"'),
-            'listeners.web.relay: unknown relay "strem" (did you mean "stream"? known: auto, stream)',
+            'listeners.web.relay: unknown relay "strem" (did you mean "stream"? known: auto, sockmap, splice, stream)',
         ),
         (changed('mode = "http"', 'mode = "http"\nmax_connections = 0'), "listeners.web.max_connections: 0 is not from 1 to 1000000"),
         (
