@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.test_run import EchoServer, config, echo_servers, name_of
+from tests.e2e.test_run import EchoServer, config, echo_servers
 from tests.support.processes import Lbkit, children_of, fetch_json, run_lbkit, wait_until
 
 TWO = "[global]\nworkers = 2\n"
@@ -40,9 +40,24 @@ def open_sessions(admin: str) -> list[int]:
     return [worker["open_sessions"] for worker in workers_of(admin).values()]
 
 
+def name_of(sock: socket.socket) -> str:
+    """What the server calls itself; ConnectionError where the session ends before."""
+    line = b""
+    while not line.endswith(b"\n"):
+        data = sock.recv(1)
+        if not data:
+            raise ConnectionError("closed")
+        line += data
+    return line.decode().strip()
+
+
 def connect(address: tuple[str, int]) -> socket.socket:
     sock = socket.create_connection(address, timeout=10)
-    name_of(sock)
+    try:
+        name_of(sock)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
