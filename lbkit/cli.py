@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
+import os
 import resource
 import signal
 import socket
@@ -337,10 +338,18 @@ def _run_loop(main: Coroutine[Any, Any, None]) -> None:
 
 
 def _raise_descriptor_limit() -> None:
-    """As many descriptors as this process may have: a session in tcp mode takes two."""
+    """As many descriptors as this process may have: a session in tcp mode takes two.
+
+    Root may have more than its hard limit says, as HAProxy does it, too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Not over a million: some systems say "unlimited" there and then refuse it.
-    wanted = min(hard, 1 << 20) if hard != resource.RLIM_INFINITY else 1 << 20
+    most = 1 << 20
+    if os.geteuid() == 0 and hard < most:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+            return
+    wanted = min(hard, most) if hard != resource.RLIM_INFINITY else most
     if soft < wanted:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -64,6 +64,7 @@ class Listener:
         self._max_connections = max_connections
         self._loop = loop
         self._sock: socket.socket | None = None
+        self._is_ours = False
         self._accepting = False
         self._pause: asyncio.TimerHandle | None = None
         self._quiet_until = 0.0
@@ -88,8 +89,10 @@ class Listener:
     def bind(self, sock: socket.socket | None = None) -> None:
         """Take the address without accepting yet; raises StartFailed. Port 0 becomes a real one.
 
-        *sock*, where given, listens on it already and is not blocking: the listener owns it from now on.
+        *sock*, where given, listens on it already and is not blocking: the listener owns it from now on, but
+        not the path of a Unix socket.
         """
+        self._is_ours = sock is None
         self._sock = bind(self.address) if sock is None else sock
         if not self.address.path:
             host, port = self._sock.getsockname()[:2]
@@ -170,6 +173,6 @@ class Listener:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
             self._sock = None
-            if self.address.path:
+            if self.address.path and self._is_ours:
                 with contextlib.suppress(OSError):
                     Path(self.address.path).unlink(missing_ok=True)

@@ -204,27 +204,27 @@ class TcpSession:
         relay.start()
 
     def _wait_for_room(self, error: Exhausted) -> None:
-        """There is no descriptor for the connection: look again at the next tick, up to the deadline."""
-        now = self._service.loop.time()
-        if 0 < self.connect_deadline <= now:
+        """There is no descriptor for the connection: try again at the next tick, up to the deadline."""
+        if 0 < self.connect_deadline <= self._service.loop.time():
             server = self._server
             assert server is not None
             self._release(server, Outcome.CANCELLED)
             self._give_up(error)
-            return
-        self._service.exhausted(error)
-        self._due_at(now + TICK)
+        else:
+            self._service.exhausted(self, error)
+
+    def try_again(self) -> None:
+        """There may be a descriptor now."""
+        if self._server is not None and self._client is not None:
+            self._dial_server()
 
     def is_due(self, now: float) -> None:
         """The time that it was to be looked at has come."""
         self._slot = None
         if self._relay is not None:
             self._look(now)
-        elif self._dial is not None:
-            if 0 < self.connect_deadline <= now:
-                self._connect_timed_out()
-        elif self._server is not None and self._client is not None:
-            self._dial_server()
+        elif self._dial is not None and 0 < self.connect_deadline <= now:
+            self._connect_timed_out()
 
     def _connect_timed_out(self) -> None:
         assert self._dial is not None
@@ -396,12 +396,13 @@ class TcpService:
         """Sessions that ended because no server took them."""
         self.waiting: set[TcpSession] = set()
         """Sessions in line for a server at its limit."""
+        self._wanting: list[TcpSession] = []
+        """Sessions that found no descriptor, in the order of coming."""
         self.wheel: Wheel[TcpSession] = Wheel(TICK)
         self._ticker = ticker
         self._on_end = on_end
         self._hold = hold
         self._is_crowded = False
-        self._is_exhausted = False
         self._relaying: set[TcpSession] = set()
         self._connecting: set[TcpSession] = set()
         self._quiet_until = 0.0
@@ -448,14 +449,14 @@ class TcpService:
         if not self.open_sessions:
             self._idle.set()
 
-    def exhausted(self, error: Exhausted) -> None:
-        """A session found no descriptor for its server: let nobody in before the next tick."""
-        self._is_exhausted = True
+    def exhausted(self, session: TcpSession, error: Exhausted) -> None:
+        """*session* found no descriptor for its server: let nobody in before it has one."""
+        self._wanting.append(session)
         self._hold_or_let_in()
         self._say(f"connecting pauses: {error}; raise the limit of open files, or lower max_connections")
 
     def _hold_or_let_in(self) -> None:
-        crowded = self._is_exhausted or len(self._connecting) >= self._settings.max_connecting
+        crowded = bool(self._wanting) or len(self._connecting) >= self._settings.max_connecting
         if crowded is not self._is_crowded:
             self._is_crowded = crowded
             self._hold(crowded)
@@ -486,7 +487,9 @@ class TcpService:
         for pool in {self.pool, *(session.pool for session in self.waiting)}:
             if now >= pool.next_deadline():
                 pool.advance(now)
-        self._is_exhausted = False
+        wanting, self._wanting = self._wanting, []
+        for session in wanting:
+            session.try_again()
         for session in self.wheel.take(now):
             session.is_due(now)
         for session in list(self.waiting):

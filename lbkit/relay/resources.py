@@ -45,9 +45,10 @@ class Resources:
 
     def close(self) -> None:
         """Free everything."""
-        if self.poller is not None:
-            self.poller.stop()
         self.pipes.close()
         if self._joins is not None:
             self._joins.close()
             self._joins = None
+        if self.poller is not None:
+            self.poller.stop()
+            self.poller = None

@@ -140,7 +140,12 @@ class Runtime:
         Raises StartFailed or ConfigError with nothing left open.
         """
         async with self._changing:
-            self._apply(self._config, await self._prepare(self._config))
+            try:
+                plan = await self._prepare(self._config)
+            except BaseException:
+                self._resources.close()
+                raise
+            self._apply(self._config, plan)
         if not self._part.announces:
             return
         for name, running in self._listeners.items():

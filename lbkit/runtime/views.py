@@ -42,7 +42,11 @@ def leads_to(config: ListenerConfig | AdminConfig) -> str:
 def view_of(name: str, running: RunningListener) -> ListenerView:
     """A listener's numbers at this moment."""
     listener, service, config = running.listener, running.service, running.config
-    counters = {"sessions": listener.sessions, "accept_errors": listener.accept_errors, "refused": listener.refused}
+    counters = {
+        "sessions": listener.sessions,
+        "accept_errors": listener.accept_errors,
+        "refused": listener.refused,
+    }
     responses: dict[str, int] = {}
     if isinstance(service, TcpService):
         counters["failed_sessions"] = service.failed_sessions

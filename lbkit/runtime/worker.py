@@ -39,7 +39,7 @@ from lbkit.runtime.part import Part
 from lbkit.runtime.runtime import Runtime
 from lbkit.runtime.shares import Share
 from lbkit.runtime.tally import Reporter
-from lbkit.server import Address, Server
+from lbkit.server import Server
 
 __all__ = ["run_worker"]
 
@@ -84,9 +84,6 @@ class _WorkersPart(Part):
         sock = socket.socket(fileno=self.sockets.pop(listener.name))
         sock.setblocking(False)
         listener.bind(sock)
-        if listener.address.path:
-            # Others accept there, too: a listener that knew the path would remove it when it stops.
-            listener.address = Address("shared", 0)
 
     def close(self) -> None:
         """Close what nobody has taken."""

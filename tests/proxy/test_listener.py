@@ -12,7 +12,8 @@ import pytest
 from lbkit.errors import StartFailed
 from lbkit.proxy.listener import Listener
 from lbkit.server import Address
-from tests.support.loops import on_both_loops
+from lbkit.sockets import bind
+from tests.support.loops import on_both_loops, until
 
 
 class Accepting:
@@ -186,3 +187,58 @@ async def test_a_new_limit_starts_no_stopped_listener() -> None:
     accepting.listener.stop()
     accepting.listener.max_connections = 2
     accepting.close()
+
+
+@on_both_loops
+async def test_at_the_limit_clients_can_be_refused() -> None:
+    accepting = Accepting(max_connections=1)
+    accepting.listener.refuses = True
+    accepting.connect()
+    (await accepting.next()).close()
+    accepting.connect()
+    refused = accepting.clients[-1]
+    refused.setblocking(False)
+    with pytest.raises(ConnectionResetError):
+        async with asyncio.timeout(5):
+            await asyncio.get_running_loop().sock_recv(refused, 1)
+    assert (accepting.listener.refused, accepting.listener.open_sessions) == (1, 1)
+    accepting.listener.session_ended()
+    accepting.connect()
+    (await accepting.next()).close()
+    accepting.close()
+
+
+@on_both_loops
+async def test_held_it_accepts_nobody() -> None:
+    accepting = Accepting()
+    accepting.listener.hold(True)
+    accepting.connect()
+    for _ in range(5):
+        await asyncio.sleep(0.01)
+    assert accepting.accepted.empty()
+    accepting.listener.hold(False)
+    (await accepting.next()).close()
+    accepting.close()
+
+
+@on_both_loops
+async def test_a_socket_that_listens_already() -> None:
+    address = Address("127.0.0.1", 0)
+    first = bind(address, reuse_port=True)
+    second = bind(Address("127.0.0.1", first.getsockname()[1]), reuse_port=True)
+    accepted: list[socket.socket] = []
+    listeners = []
+    for sock in (first, second):
+        listener = Listener("test", address, accepted.append, loop=asyncio.get_running_loop())
+        listener.bind(sock)
+        listener.start()
+        listeners.append(listener)
+    assert listeners[0].address == listeners[1].address
+    place = (listeners[0].address.host, listeners[0].address.port)
+    clients = [socket.create_connection(place) for _ in range(64)]
+    await until(lambda: len(accepted) == 64)
+    assert all(listener.sessions > 0 for listener in listeners), "the kernel spreads them"
+    for sock in (*clients, *accepted):
+        sock.close()
+    for listener in listeners:
+        listener.stop()

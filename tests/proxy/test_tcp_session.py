@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import random
 import socket
 import struct
 
 import pytest
 
+from lbkit import sockets
 from lbkit.errors import ConnectFailed
 from lbkit.pool import Pool, PoolSettings, make_balancer
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
-from lbkit.relay import Resources, choose_relay
+from lbkit.relay import RELAYS, Resources, choose_relay
 from lbkit.server import Address, Server
 from tests.proxy.test_forward_pool import Recorder
 from tests.support.backends import Backend, echo, free_address, full_backlog, hold
@@ -392,3 +395,192 @@ async def test_a_client_that_resets_its_connection_leaves_the_queue() -> None:
         await until(lambda: pool.waiting == 0)
         assert balancer.service.failed_sessions == 0, "nobody refused it"
         holder.close()
+
+
+# ---- the same on every relay ----
+
+every_relay = pytest.mark.parametrize("relay", list(RELAYS))
+
+
+def skip_where_it_cannot_be(relay: str) -> None:
+    if reason := RELAYS[relay].factory.unsupported():
+        pytest.skip(f"relay {relay}: {reason}")
+
+
+async def exchange_some(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A few messages both ways: now the session lasts, and relays have settled on their way."""
+    for number in range(4):
+        message = b"message %d" % number
+        writer.write(message)
+        assert await reader.readexactly(len(message)) == message
+
+
+@every_relay
+@pytest.mark.parametrize("limit", ["client", "server", "tunnel"])
+@on_both_loops
+async def test_an_idle_session_ends_on_each_relay(relay: str, limit: str) -> None:
+    skip_where_it_cannot_be(relay)
+    settings = {"client": 0.0, "server": 0.0, limit: 0.3}
+    async with Backend(echo) as server, Balancer(server, relay=relay, **settings) as balancer:
+        async with asyncio.timeout(10):
+            reader, writer = await balancer.open()
+            await exchange_some(reader, writer)
+            began = asyncio.get_running_loop().time()
+            assert await reader.read() == b""
+            assert asyncio.get_running_loop().time() - began > 0.2
+            writer.close()
+        assert await balancer.service.drain(5)
+        timed_out = balancer.service.client_timeouts, balancer.pool["a"].counters.timeouts
+        assert timed_out == ((0, 1) if limit == "server" else (1, 0))
+        counters = balancer.pool["a"].counters
+        assert counters.bytes_in == counters.bytes_out == 4 * len(b"message 0")
+
+
+@every_relay
+@on_both_loops
+async def test_a_session_with_traffic_is_not_idle_on_any_relay(relay: str) -> None:
+    skip_where_it_cannot_be(relay)
+    async with Backend(echo) as server, Balancer(server, relay=relay, client=0.4, server=0.4) as balancer:
+        reader, writer = await balancer.open()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.2
+        while loop.time() < end:
+            await exchange_some(reader, writer)
+            await asyncio.sleep(0.05)
+        writer.close()
+
+
+@every_relay
+@on_both_loops
+async def test_the_tunnel_timeout_begins_when_both_have_spoken(relay: str) -> None:
+    """Before, the client's counts; afterwards one side may be silent for long while the other speaks."""
+    skip_where_it_cannot_be(relay)
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(16 if await reader.read(100) else 0):
+            writer.write(b"x")
+            await asyncio.sleep(0.05)
+        await reader.read()
+
+    limits = {"client": 0.4, "server": 0.0, "tunnel": 0.6}
+    async with Backend(speak) as server, Balancer(server, relay=relay, **limits) as balancer:
+        async with asyncio.timeout(10):
+            silent, silent_writer = await balancer.open()
+            reader, writer = await balancer.open()
+            writer.write(b"go")
+            assert await silent.read() == b"", "its client said nothing at all"
+            assert await reader.readexactly(16) == b"x" * 16
+            assert await reader.read() == b""
+            writer.close()
+            silent_writer.close()
+
+
+@every_relay
+@on_both_loops
+async def test_a_connect_that_takes_too_long_on_each_relay(relay: str) -> None:
+    skip_where_it_cannot_be(relay)
+    listening, clients = full_backlog()
+    silent = f"127.0.0.1:{listening.getsockname()[1]}"
+    async with Balancer(silent, relay=relay, connect=0.2) as balancer:
+        assert await balancer.exchange(b"") == b""
+        assert balancer.pool["a"].counters.connect_errors == 1
+        assert balancer.service.failed_sessions == 1
+    for sock in (listening, *clients):
+        sock.close()
+
+
+@every_relay
+@pytest.mark.parametrize("resets", [False, True])
+@on_both_loops
+async def test_a_client_gone_during_connect(relay: str, resets: bool) -> None:
+    """The server then has a session with nobody, which ends."""
+    skip_where_it_cannot_be(relay)
+    ended = asyncio.Event()
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.read(100):
+                pass
+        finally:
+            ended.set()
+
+    async with Backend(note) as server, Balancer(server, relay=relay) as balancer:
+        client = socket.create_connection((balancer.listener.address.host, balancer.listener.address.port))
+        client.send(b"hello")
+        if resets:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()  # before the balancer's loop has run at all
+        async with asyncio.timeout(5):
+            await ended.wait()
+        assert await balancer.service.drain(5)
+
+
+@every_relay
+@on_both_loops
+async def test_a_relay_chosen_by_a_reload_while_a_session_connects(relay: str) -> None:
+    skip_where_it_cannot_be(relay)
+    async with Backend(echo) as server, Balancer(server, relay=relay) as balancer:
+        for other in RELAYS:
+            if not RELAYS[other].factory.unsupported():
+                reader, writer = await balancer.open()
+                await until(lambda: balancer.service.open_sessions)
+                balancer.service.relay = choose_relay(other)
+                await exchange_some(reader, writer)
+                writer.close()
+                assert await balancer.service.drain(5)
+                balancer.service.relay = choose_relay(relay)
+
+
+# ---- pressure ----
+
+
+@on_both_loops
+async def test_half_open_work_is_bounded() -> None:
+    """Servers that answer nothing: no more clients are let in than may connect at a time."""
+    listening, clients = full_backlog()
+    silent = f"127.0.0.1:{listening.getsockname()[1]}"
+    async with Balancer(silent, connect=0.4, max_connecting=3) as balancer:
+        writers = [(await balancer.open())[1] for _ in range(8)]
+        await until(lambda: balancer.service.open_sessions == 3)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert balancer.listener.sessions == 3
+        await until(lambda: balancer.service.failed_sessions == 8)
+        assert balancer.listener.sessions == 8, "the others were let in as places came free"
+        for writer in writers:
+            writer.close()
+    for sock in (listening, *clients):
+        sock.close()
+
+
+@on_both_loops
+async def test_without_descriptors_for_servers_sessions_wait_and_nobody_is_blamed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Backend(echo) as server, Balancer(server) as balancer:
+        lack = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))] * 2
+        make = sockets._new_socket
+
+        def new_socket(address: Address) -> socket.socket:
+            if lack:
+                raise lack.pop()
+            return make(address)
+
+        monkeypatch.setattr(sockets, "_new_socket", new_socket)
+        assert await balancer.exchange(b"hello") == b"hello"
+        counters = balancer.pool["a"].counters
+        assert (counters.connect_errors, counters.retries, counters.sessions) == (0, 0, 1)
+        assert caplog.text.count("connecting pauses: too many open files") == 1
+
+
+@on_both_loops
+async def test_a_lack_of_descriptors_that_lasts_ends_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Backend(echo) as server, Balancer(server, connect=0.3) as balancer:
+
+        def lack(address: Address) -> socket.socket:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        monkeypatch.setattr(sockets, "_new_socket", lack)
+        assert await balancer.exchange(b"") == b""
+        assert balancer.service.failed_sessions == 1
+        assert balancer.pool["a"].counters.connect_errors == 0
