@@ -46,6 +46,11 @@ class Relay(ABC):
         """Why this relay cannot be used on this machine by this process; None where it can."""
         return None
 
+    @classmethod
+    def for_auto(cls) -> type[Relay]:
+        """What stands for this relay where ``auto`` has taken it."""
+        return cls
+
     @abstractmethod
     def __init__(
         self,
@@ -99,7 +104,7 @@ def choose_relay(name: str) -> type[Relay]:
     for entry in sorted(RELAYS.values(), key=lambda entry: -entry.factory.preference):
         reason = entry.factory.unsupported()
         if reason is None:
-            return entry.factory
+            return entry.factory.for_auto()
         _say_once(f"relay {entry.name} passed over: {reason}")
     raise AssertionError("the stream relay works everywhere")
 

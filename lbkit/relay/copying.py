@@ -18,10 +18,11 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Callable
 from typing import ClassVar, cast
 
-from lbkit.kernel.poller import READ_HANG_UP, URGENT, WRITABLE, Poller
+from lbkit.kernel.poller import READ_HANG_UP, READABLE, URGENT, WRITABLE, Poller
 from lbkit.relay.base import Relay, RelayEnd
 from lbkit.relay.resources import BUFFER, Resources
 
@@ -30,6 +31,7 @@ __all__ = ["CopyRelay", "Side"]
 _LINGER_NONE = struct.pack("ii", 1, 0)
 _TO_THE_END = URGENT | READ_HANG_UP
 _NOT_WRITABLE = ~WRITABLE
+_READY = READABLE | WRITABLE
 _ROUNDS = 8  # full buffers in a row after which others have their turn
 
 
@@ -46,6 +48,7 @@ class Side:
     """One of the two sockets; `peer` is the other."""
 
     __slots__ = (
+        "attention",
         "broken",
         "ended",
         "is_blocked",
@@ -61,12 +64,15 @@ class Side:
     )
 
     peer: Side
+    usual_attention: ClassVar[int] = sys.maxsize
 
     def __init__(self, relay: CopyRelay, sock: socket.socket, reset: RelayEnd) -> None:
         self.relay = relay
         self.sock = sock
         self.reset = reset
         self.received = 0
+        self.attention = self.usual_attention
+        """Bytes of a message from which on `passed_on` is told of it: most messages cost no call."""
         self.on_first_byte: Callable[[], None] | None = None
         self.is_blocked = False
         """Bytes of the peer's wait for this side; meanwhile the peer is not read."""
@@ -83,6 +89,9 @@ class Side:
 
     def ready(self, mask: int) -> None:
         """What the poller tells."""
+        if mask == _READY and not self.is_blocked:  # nearly always
+            self.read()
+            return
         if self.is_blocked and mask & WRITABLE:
             self.flush()
         if mask & _NOT_WRITABLE:
@@ -102,7 +111,8 @@ class Side:
             self.read_elsewhere()
             return
         view = relay.resources.view
-        for _ in range(_ROUNDS):
+        rounds = _ROUNDS
+        while True:
             try:
                 count = self.sock.recv_into(view)
             except BlockingIOError:
@@ -116,9 +126,6 @@ class Side:
                 self.end()
                 return
             self.received += count
-            if self.on_first_byte is not None:
-                heard, self.on_first_byte = self.on_first_byte, None
-                heard()
             try:
                 sent = peer.sock.send(view[:count])
             except BlockingIOError:
@@ -129,15 +136,21 @@ class Side:
             if sent < count:
                 peer.pending = memoryview(bytes(view[sent:count]))
                 peer.is_blocked = True
+            if count >= self.attention and self.passed_on(count):
                 return
-            if self.passed_on(count):
+            if peer.is_blocked or (count < BUFFER and not self.to_the_end):
                 return
-            if count < BUFFER and not self.to_the_end:
+            rounds -= 1
+            if not rounds:
+                relay.poller.again(self)
                 return
-        relay.poller.again(self)
 
     def passed_on(self, count: int) -> bool:
-        """*count* bytes were read and the peer took all; True where somebody else reads from now on."""
+        """*count* bytes were read, and sent unless the peer is blocked; True: stop reading for now."""
+        if self.on_first_byte is not None:
+            heard, self.on_first_byte = self.on_first_byte, None
+            self.attention = self.usual_attention
+            heard()
         return False
 
     def read_elsewhere(self) -> None:
@@ -222,7 +235,9 @@ class CopyRelay(Relay):
         self.is_over = False
         self.client = self.side(self, downstream, RelayEnd.CLIENT_RESET)
         self.server = self.side(self, upstream, RelayEnd.SERVER_RESET)
-        self.server.on_first_byte = on_first_byte
+        if on_first_byte is not None:
+            self.server.on_first_byte = on_first_byte
+            self.server.attention = 0
         self.client.peer, self.server.peer = self.server, self.client
 
     def start(self) -> None:

@@ -8,6 +8,7 @@ import contextlib
 from lbkit.errors import KernelUnsupported
 from lbkit.kernel.pipes import PipePool
 from lbkit.kernel.poller import Poller
+from lbkit.kernel.pressure import Pressure
 from lbkit.relay.joins import Joins
 
 __all__ = ["BUFFER", "Resources"]
@@ -22,7 +23,7 @@ class Resources:
     `poller` is None where the system has no epoll: then only relays that need none can be used.
     """
 
-    __slots__ = ("_joins", "buffer", "loop", "pipes", "poller", "view")
+    __slots__ = ("_joins", "buffer", "loop", "pipes", "poller", "pressure", "view")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -32,6 +33,7 @@ class Resources:
         self.pipes = PipePool()
         self.buffer = bytearray(BUFFER)
         self.view = memoryview(self.buffer)
+        self.pressure = Pressure()
         self._joins: Joins | None = None
 
     @property

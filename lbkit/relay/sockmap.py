@@ -29,6 +29,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import ClassVar
@@ -37,7 +38,7 @@ from lbkit.errors import KernelUnsupported
 from lbkit.kernel.bpf import SocketMap
 from lbkit.kernel.poller import ANY, ENDS, ERROR, HANG_UP, READ_HANG_UP, WRITABLE
 from lbkit.kernel.tcp_info import TcpInfo, tcp_info
-from lbkit.relay.base import RELAYS, RelayEnd
+from lbkit.relay.base import RELAYS, Relay, RelayEnd
 from lbkit.relay.copying import CopyRelay, Side
 from lbkit.relay.joins import CREDIT
 from lbkit.relay.resources import Resources
@@ -46,6 +47,7 @@ from lbkit.relay.splice import SplicingSide
 __all__ = ["SockmapRelay"]
 
 _MESSAGES = 2  # of the client's that make a session one that lasts
+_EVERY = 64  # messages, after which it is asked how busy this process is
 _BIG = 64 * 1024  # bytes of a message that is moved as well by splice
 _HELD = CREDIT // 4  # bytes that may be on their way when the limit is raised
 _FINISHED = READ_HANG_UP | HANG_UP
@@ -60,6 +62,7 @@ class JoiningSide(SplicingSide):
 
     relay: SockmapRelay
     peer: JoiningSide
+    usual_attention: ClassVar[int] = _BIG
 
     def __init__(self, relay: CopyRelay, sock: socket.socket, reset: RelayEnd) -> None:
         super().__init__(relay, sock, reset)
@@ -77,16 +80,21 @@ class JoiningSide(SplicingSide):
 
     def passed_on(self, count: int) -> bool:
         if self.cookie:
-            return False  # bytes that the kernel leaves to us can't be spliced
-        self.messages += 1
+            self.attention = sys.maxsize  # bytes that the kernel leaves to us can't be spliced
+            return False
         relay = self.relay
-        if count >= _BIG:
-            relay.may_join = False
-        elif relay.may_join and relay.client.messages >= _MESSAGES:
-            relay.join()
-            if self.is_joined:
-                return True
-        return super().passed_on(count)
+        if relay.may_join and count >= _BIG:
+            relay.stay()
+        elif relay.may_join and self is relay.client:
+            self.messages += 1
+            if relay.is_time_to_join():
+                relay.join()
+                if self.is_joined:
+                    return True
+        is_over = super().passed_on(count)
+        if relay.may_join and self is relay.client:
+            self.attention = 0  # each message counts
+        return is_over
 
     def join(self) -> None:
         """Let the kernel read. Raises OSError where it can't."""
@@ -251,10 +259,25 @@ class SockmapRelay(CopyRelay):
         self._delay = _FIRST_LOOK
         # Only TCP sockets have a place in the map.
         self.may_join = downstream.family != socket.AF_UNIX != upstream.family
+        if self.may_join:
+            self.client.attention = 0
 
     @classmethod
     def unsupported(cls) -> str | None:
         return _why_not()
+
+    @classmethod
+    def for_auto(cls) -> type[Relay]:
+        return _RelievingRelay
+
+    def is_time_to_join(self) -> bool:
+        """Whether the session is one that lasts."""
+        return self.client.messages >= _MESSAGES
+
+    def stay(self) -> None:
+        """Never join."""
+        self.may_join = False
+        self.client.attention = self.client.usual_attention
 
     def join(self) -> None:
         """Hand both directions to the kernel, where nothing of either is in our hands."""
@@ -288,7 +311,7 @@ class SockmapRelay(CopyRelay):
     def finish(self, end: RelayEnd) -> None:
         if self.is_over:
             return
-        if not self.may_join:
+        if self.client.cookie or self.server.cookie:
             self.client.part()
             self.server.part()
         if self._timer is not None:
@@ -309,6 +332,21 @@ class SockmapRelay(CopyRelay):
         if not (client.cookie and server.cookie):
             return super().progress()
         return _moved(client), _moved(server)
+
+
+class _RelievingRelay(SockmapRelay):
+    """The one of ``auto``: sessions join when this process is short of time and the machine is not.
+
+    Where client, balancer and server share the cores, a small message costs more in the kernel's socket map
+    than here: two switches to a kernel thread (README, "How fast"). But there it costs other cores' time, and
+    one process has only one.
+    """
+
+    __slots__ = ()
+
+    def is_time_to_join(self) -> bool:
+        messages = self.client.messages
+        return messages % _EVERY == 0 and messages > 0 and self.resources.pressure.is_high()
 
 
 def _moved(side: JoiningSide) -> int:

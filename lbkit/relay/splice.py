@@ -37,6 +37,7 @@ class SplicingSide(Side):
     __slots__ = ("big_reads", "pipe")
 
     peer: SplicingSide
+    usual_attention: ClassVar[int] = _BIG
 
     def __init__(self, relay: CopyRelay, sock: socket.socket, reset: RelayEnd) -> None:
         super().__init__(relay, sock, reset)
@@ -44,11 +45,14 @@ class SplicingSide(Side):
         self.pipe: Pipe | None = None
 
     def passed_on(self, count: int) -> bool:
+        super().passed_on(count)
         if count < _BIG:
             self.big_reads = 0
+            self.attention = self.usual_attention
             return False
         self.big_reads += 1
-        if self.big_reads < _LONG:
+        self.attention = 0  # to hear of a small one, too
+        if self.big_reads < _LONG or self.peer.is_blocked:
             return False
         self.is_elsewhere = True
         self.read_elsewhere()
@@ -89,6 +93,7 @@ class SplicingSide(Side):
 
     def _copy_again(self) -> None:
         self.big_reads = 0
+        self.attention = self.usual_attention
         self.is_elsewhere = False
 
     def _empty_pipe(self, pipe: Pipe) -> bool:

@@ -81,6 +81,8 @@ class Balancer:
             writer.write_eof()
             try:
                 return await reader.read()
+            except ConnectionResetError:  # it was closed before our end reached it
+                return b""
             finally:
                 writer.close()
 

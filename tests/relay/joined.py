@@ -41,6 +41,7 @@ class Joined:
         age: str = "young",
         on_first_byte: Callable[[], None] | None = None,
         pair: Callable[[], tuple[socket.socket, socket.socket]] | None = None,
+        factory: type[Relay] | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         make = pair or tcp_pair
@@ -49,7 +50,9 @@ class Joined:
         self.age = age
         self.ended: asyncio.Future[RelayEnd] = self.loop.create_future()
         self.ends = 0
-        self.relay: Relay = RELAYS[name].factory(shared, downstream, upstream, self._over, on_first_byte)
+        self.relay: Relay = (factory or RELAYS[name].factory)(
+            shared, downstream, upstream, self._over, on_first_byte
+        )
         self.warm_up = 0
         """Bytes that were moved each way before the test."""
 

@@ -370,7 +370,7 @@ def test_auto_takes_the_preferred_one_that_works() -> None:
         (entry.factory for entry in RELAYS.values() if not entry.factory.unsupported()),
         key=lambda r: r.preference,
     )
-    assert choose_relay("auto") is best
+    assert choose_relay("auto") is best.for_auto()
 
 
 def test_those_passed_over_are_named_once_with_the_reason(

@@ -11,6 +11,7 @@ import pytest
 
 from lbkit.errors import KernelUnsupported
 from lbkit.kernel.bpf import SocketMap
+from lbkit.kernel.pressure import Pressure
 from lbkit.kernel.tcp_info import tcp_info
 from lbkit.relay import RELAYS, RelayEnd, sockmap
 from lbkit.relay.joins import CREDIT
@@ -44,6 +45,27 @@ async def test_the_clients_second_message_moves_a_session_into_the_kernel() -> N
         assert len(shared.joins) == 2
         await joined.pass_on(joined.server, joined.client, b"four")
         assert (relay.bytes_in, relay.bytes_out) == (8, 7)
+
+
+@on_both_loops
+async def test_under_auto_sessions_join_when_this_process_has_no_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    high = False
+    monkeypatch.setattr(Pressure, "is_high", lambda self: high)
+    auto = SockmapRelay.for_auto()
+    async with resources() as shared, Joined("sockmap", shared, factory=auto) as joined:
+        relay = relay_of(joined)
+        for _ in range(130):
+            await joined.pass_on(joined.client, joined.server, b"question")
+            await joined.pass_on(joined.server, joined.client, b"answer")
+        assert not relay.client.is_joined
+        high = True
+        for _ in range(64):
+            await joined.pass_on(joined.client, joined.server, b"question")
+            await joined.pass_on(joined.server, joined.client, b"answer")
+        assert relay.client.is_joined and relay.server.is_joined
+        assert (relay.bytes_in, relay.bytes_out) == (194 * 8, 194 * 6)
 
 
 @on_both_loops
@@ -94,7 +116,6 @@ async def test_a_slow_reader_leaves_the_kernel_which_holds_no_more_than_a_credit
         joined.client.close()
         assert await joined.end() is RelayEnd.DONE
         assert joined.counts[1] == len(data) + joined.warm_up
-    assert len(shared.joins) == 0 if shared.poller is None else True
 
 
 @on_both_loops
