@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench bench-tcp bench-picks bench-simulation bench-papers clean
+.PHONY: help up test lint bench bench-tcp bench-picks bench-simulation bench-papers bench-pressure clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
@@ -12,7 +12,8 @@ help:
 	@echo "make lint   only lint and types"
 	@echo "make bench  every benchmark, 20 minutes: bench-tcp (lbkit bench relays: beside HAProxy, nginx, proxy.py),"
 	@echo "            bench-picks (beside uhashring), bench-simulation, bench-papers (published experiments at"
-	@echo "            full size); each alone takes ARGS"
+	@echo "            full size); each alone takes ARGS. Not among them: bench-pressure, 10 000 idle connections,"
+	@echo "            5 000 busy ones, and a million one after the other, 4 minutes"
 	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
 
 up:
@@ -36,7 +37,7 @@ bench:
 	done; \
 	if [ -n "$$missed" ]; then echo "missed:$$missed" >&2; exit 1; fi
 
-bench-tcp bench-picks bench-simulation bench-papers:
+bench-tcp bench-picks bench-simulation bench-papers bench-pressure:
 	@sh setup.sh bench
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
 

@@ -160,10 +160,14 @@ class Dial:
         code = sock.connect_ex(_sockaddr(address))
         if code != errno.EINPROGRESS:
             self._finish(sock, code)
-        elif self._poller is not None:
-            self._poller.watch(sock.fileno(), self)
-        else:
+        elif self._poller is None:
             self._loop.add_writer(sock.fileno(), self._writable)
+        else:
+            try:
+                self._poller.watch(sock.fileno(), self)
+            except OSError as error:  # epoll_ctl(2): no memory, or the user's max_user_watches
+                self._close()
+                self._done(Exhausted(os.strerror(error.errno or 0).lower()))
 
     def ready(self, mask: int) -> None:
         """What the poller tells."""

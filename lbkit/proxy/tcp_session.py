@@ -184,7 +184,7 @@ class TcpSession:
         self._dial = None
         if not isinstance(result, socket.socket):
             if isinstance(result, Exhausted):
-                self._wait_for_room(result)
+                self._service.exhausted(self, result)
             else:
                 self._connect_failed(result)
             return
@@ -203,19 +203,15 @@ class TcpSession:
         self._relay = relay = service.relay(service.resources, client, result, self._relayed, heard)
         relay.start()
 
-    def _wait_for_room(self, error: Exhausted) -> None:
-        """There is no descriptor for the connection: try again at the next tick, up to the deadline."""
-        if 0 < self.connect_deadline <= self._service.loop.time():
-            server = self._server
-            assert server is not None
-            self._release(server, Outcome.CANCELLED)
-            self._give_up(error)
-        else:
-            self._service.exhausted(self, error)
-
-    def try_again(self) -> None:
+    def try_again(self, now: float) -> None:
         """There may be a descriptor now."""
-        if self._server is not None and self._client is not None:
+        server = self._server
+        if server is None or self._client is None:
+            return
+        if 0 < self.connect_deadline <= now:
+            self._release(server, Outcome.CANCELLED)
+            self._give_up(Exhausted("no descriptor came free in time"))
+        else:
             self._dial_server()
 
     def is_due(self, now: float) -> None:
@@ -450,7 +446,8 @@ class TcpService:
             self._idle.set()
 
     def exhausted(self, session: TcpSession, error: Exhausted) -> None:
-        """*session* found no descriptor for its server: let nobody in before it has one."""
+        """*session* found no descriptor for its server: it tries again at the next tick, and until it has one
+        nobody is let in."""
         self._wanting.append(session)
         self._hold_or_let_in()
         self._say(f"connecting pauses: {error}; raise the limit of open files, or lower max_connections")
@@ -489,7 +486,7 @@ class TcpService:
                 pool.advance(now)
         wanting, self._wanting = self._wanting, []
         for session in wanting:
-            session.try_again()
+            session.try_again(now)
         for session in self.wheel.take(now):
             session.is_due(now)
         for session in list(self.waiting):

@@ -241,12 +241,15 @@ class CopyRelay(Relay):
         self.client.peer, self.server.peer = self.server, self.client
 
     def start(self) -> None:
-        for side in (self.server, self.client):
-            fd = side.sock.fileno()
-            if self.poller.watches(fd):
-                self.poller.take_over(fd, side)
-            else:
-                self.poller.watch(fd, side)
+        try:
+            for side in (self.server, self.client):
+                fd = side.sock.fileno()
+                if self.poller.watches(fd):
+                    self.poller.take_over(fd, side)
+                else:
+                    self.poller.watch(fd, side)
+        except OSError:  # epoll_ctl(2): no memory, or the user's max_user_watches
+            self.abort()
 
     def finish(self, end: RelayEnd) -> None:
         """Close both sides and say how it ended."""

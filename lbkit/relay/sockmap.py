@@ -285,8 +285,9 @@ class SockmapRelay(CopyRelay):
         if client.is_blocked or server.is_blocked or server.on_first_byte is not None:
             return
         self.may_join = False
-        joins = self.resources.joins
-        with contextlib.suppress(OSError):  # one end has left already, or the map is full: go on as before
+        # One end has left already, the map is full, or none can be had any more: go on as before.
+        with contextlib.suppress(OSError, KernelUnsupported):
+            joins = self.resources.joins
             client.cookie = joins.route(client.sock, server.sock)
             server.cookie = joins.route(server.sock, client.sock)
             client.join()
