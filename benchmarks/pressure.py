@@ -29,6 +29,7 @@ __all__ = ["main"]
 
 _LOOK = 10  # seconds of short connections between two looks at the memory
 _FILES = 65_536
+_SPARE = 300
 _GROWTH = 2 * 1024 * 1024  # bytes that may come after the first tenth, such as the allocator's
 
 
@@ -40,11 +41,18 @@ def _one_line() -> Iterator[None]:
         raise click.ClickException(str(error)) from None
 
 
-def allow_files(connections: int) -> None:
-    """Room for them; root may raise its hard limit. Raises ConfigError."""
+def allow_files(connections: int) -> int:
+    """As many of them as a process may have open files for, two each; root may raise its hard limit."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (_FILES, _FILES))
-    raise_file_limit(connections)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = connections if hard == resource.RLIM_INFINITY else min(connections, (hard - _SPARE) // 2)
+    raise_file_limit(most)
+    if most < connections:
+        click.echo(
+            f"{most} connections instead of {connections}: open files are limited to {hard} here", err=True
+        )
+    return most
 
 
 def hold_idle(contender: Contender, target: Address, count: int, folder: Path) -> str:
@@ -99,7 +107,7 @@ def main(relay: str, idle: int, busy: int, connections: int) -> None:
 def run(relay: str, idle: int, busy: int, connections: int) -> bool:
     """Print each finding; whether all were good."""
     report = console()
-    allow_files(max(idle, busy))
+    idle, busy = allow_files(idle), allow_files(busy)
     chosen = select(report, fetch=False, keys=(relay, "haproxy"))
     program = find_program("wrk", report, fetch=True)
     client = wrk_client(program, _LOOK) if program else own_client

@@ -37,6 +37,7 @@ logger = logging.getLogger("lbkit.tcp")
 
 _QUIET = 5.0
 _CLOSE_TIMEOUT = 5.0
+_RELIEVED = 50  # sessions at a tick
 _OUTCOMES = {
     RelayEnd.DONE: Outcome.DONE,
     RelayEnd.CLIENT_RESET: Outcome.CANCELLED,
@@ -320,6 +321,10 @@ class TcpSession:
             return settings.tunnel, 0.0
         return settings.client, settings.server
 
+    def relieve(self) -> bool:
+        """Do with less of this process's time, if it can; whether it does so from now on."""
+        return self._relay is not None and self._relay.relieve()
+
     def leave_if_reset(self) -> None:
         """End it where the client has reset the connection while it waits for a place.
 
@@ -493,7 +498,17 @@ class TcpService:
             session.leave_if_reset()
         if self._is_crowded:
             self._hold_or_let_in()
+        if self.relay.may_relieve and self.resources.pressure.is_high():
+            self._relieve()
         return self.open_sessions > 0
+
+    def _relieve(self) -> None:
+        """Let some of the sessions do with less of this process's time."""
+        done = 0
+        for session in list(self._relaying):
+            done += session.relieve()
+            if done == _RELIEVED:
+                break
 
     async def drain(self, timeout: float | None) -> bool:
         """Wait until every session has ended, at most *timeout* seconds; False when some had not."""

@@ -46,6 +46,13 @@ class Relay(ABC):
         """Why this relay cannot be used on this machine by this process; None where it can."""
         return None
 
+    may_relieve: ClassVar[bool] = False
+    """Whether `relieve` may do something."""
+
+    def relieve(self) -> bool:
+        """This process is short of time: do the rest with less of it, if that can be; whether it was done."""
+        return False
+
     @classmethod
     def for_auto(cls) -> type[Relay]:
         """What stands for this relay where ``auto`` has taken it."""

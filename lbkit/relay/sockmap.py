@@ -47,7 +47,6 @@ from lbkit.relay.splice import SplicingSide
 __all__ = ["SockmapRelay"]
 
 _MESSAGES = 2  # of the client's that make a session one that lasts
-_EVERY = 64  # messages, after which it is asked how busy this process is
 _BIG = 64 * 1024  # bytes of a message that is moved as well by splice
 _HELD = CREDIT // 4  # bytes that may be on their way when the limit is raised
 _FINISHED = READ_HANG_UP | HANG_UP
@@ -87,13 +86,13 @@ class JoiningSide(SplicingSide):
             relay.stay()
         elif relay.may_join and self is relay.client:
             self.messages += 1
-            if relay.is_time_to_join():
+            if self.messages >= _MESSAGES:
                 relay.join()
                 if self.is_joined:
                     return True
         is_over = super().passed_on(count)
         if relay.may_join and self is relay.client:
-            self.attention = 0  # each message counts
+            relay.watch_messages()
         return is_over
 
     def join(self) -> None:
@@ -260,7 +259,7 @@ class SockmapRelay(CopyRelay):
         # Only TCP sockets have a place in the map.
         self.may_join = downstream.family != socket.AF_UNIX != upstream.family
         if self.may_join:
-            self.client.attention = 0
+            self.watch_messages()
 
     @classmethod
     def unsupported(cls) -> str | None:
@@ -270,9 +269,9 @@ class SockmapRelay(CopyRelay):
     def for_auto(cls) -> type[Relay]:
         return _RelievingRelay
 
-    def is_time_to_join(self) -> bool:
-        """Whether the session is one that lasts."""
-        return self.client.messages >= _MESSAGES
+    def watch_messages(self) -> None:
+        """Count what the client sends."""
+        self.client.attention = 0
 
     def stay(self) -> None:
         """Never join."""
@@ -340,14 +339,21 @@ class _RelievingRelay(SockmapRelay):
 
     Where client, balancer and server share the cores, a small message costs more in the kernel's socket map
     than here: two switches to a kernel thread (README, "How fast"). But there it costs other cores' time, and
-    one process has only one.
+    one process has only one. Nothing is counted for it on the way of a message.
     """
+
+    may_relieve: ClassVar[bool] = True
 
     __slots__ = ()
 
-    def is_time_to_join(self) -> bool:
-        messages = self.client.messages
-        return messages % _EVERY == 0 and messages > 0 and self.resources.pressure.is_high()
+    def watch_messages(self) -> None:
+        """There is nothing to count."""
+
+    def relieve(self) -> bool:
+        if not (self.may_join and self.client.received and self.server.received):
+            return False
+        self.join()
+        return self.client.is_joined
 
 
 def _moved(side: JoiningSide) -> int:

@@ -11,7 +11,9 @@ import pytest
 
 from lbkit import sockets
 from lbkit.errors import ConnectFailed
+from lbkit.kernel.pressure import Pressure
 from lbkit.pool import Pool, PoolSettings, make_balancer
+from lbkit.proxy import tcp_session
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
@@ -586,3 +588,29 @@ async def test_a_lack_of_descriptors_that_lasts_ends_the_session(monkeypatch: py
         assert await balancer.exchange(b"") == b""
         assert balancer.service.failed_sessions == 1
         assert balancer.pool["a"].counters.connect_errors == 0
+
+
+@on_both_loops
+async def test_under_auto_sessions_relieve_a_process_that_is_short_of_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if not choose_relay("auto").may_relieve:
+        pytest.skip("auto has no relay here that could")
+    async with Backend(echo) as server, Balancer(server) as balancer:
+        sessions = [await balancer.open() for _ in range(3)]
+        for reader, writer in sessions:
+            await exchange_some(reader, writer)
+        service = balancer.service
+        service._tick(asyncio.get_running_loop().time())
+        assert len(service.resources.joins) == 0
+        monkeypatch.setattr(Pressure, "is_high", lambda self: True)
+        monkeypatch.setattr(tcp_session, "_RELIEVED", 2)
+        joined = []
+        for _ in range(2):
+            service._tick(asyncio.get_running_loop().time())
+            joined.append(len(service.resources.joins))
+        assert joined == [4, 6], "some at a time"
+        for reader, writer in sessions:
+            await exchange_some(reader, writer)
+            writer.close()
+        assert await service.drain(5)
