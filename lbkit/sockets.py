@@ -25,8 +25,8 @@ EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """What accept(2) and socket(2) fail with where this process or machine has no room left."""
 
 BACKLOG = 4096
-"""Connections the kernel holds until they are accepted, so that thousands may come at once: its own limit since
-Linux 5.4 (net.core.somaxconn)."""
+"""Connections the kernel holds until they are accepted, so that thousands may come at once: its own limit
+since Linux 5.4 (net.core.somaxconn)."""
 
 
 def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
