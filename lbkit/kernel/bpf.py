@@ -241,7 +241,11 @@ class SocketMap:
             # Room for both things that each socket can tell, so that nothing it tells is lost.
             size = most * 2 * _RECORD
             ring = self._bpf(_MAP_CREATE, struct.pack("=IIIII", _RINGBUF, 0, 0, size, 0))
-            self._ring = _Ring(ring, size)
+            try:
+                self._ring = _Ring(ring, size)
+            except OSError:
+                os.close(ring)
+                raise
             self._attach(self._load(_program(self._routes, self._used, self._limits, ring, notice)))
         except OSError as error:
             self.close()

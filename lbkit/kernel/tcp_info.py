@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
 from typing import NamedTuple
 
-__all__ = ["TcpInfo", "tcp_info"]
+__all__ = ["TcpInfo", "taken", "tcp_info"]
 
 # struct tcp_info of linux/tcp.h: bytes_acked and bytes_received at 120, notsent_bytes at 144, bytes_sent and
 # bytes_retrans at 200; the state is the first byte. Its end moves with the kernel, these places don't.
@@ -34,14 +35,26 @@ class TcpInfo(NamedTuple):
     """Whether the socket has no connection any more: after a reset, or when both ends have finished and ours
     did first (the rest of TIME-WAIT is not on the socket)."""
 
-    @property
-    def taken(self) -> int:
-        """Ours that the connection has taken from us, sent or not; a FIN counts as one until it is sent."""
-        return self.sent - self.sent_again + self.unsent
-
 
 def tcp_info(sock: socket.socket) -> TcpInfo:
     """The counts of *sock*. Raises OSError on what is no TCP socket."""
     state, *counts = _LAYOUT.unpack(sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _LAYOUT.size))
     acked, received, unsent, sent, sent_again = counts
     return TcpInfo(acked, received, unsent, sent, sent_again, state in _FINISHED, state == _CLOSE)
+
+
+_SIOCOUTQ = 0x5411  # linux/sockios.h; the same as TIOCOUTQ
+_COUNT = struct.Struct("=i")
+
+
+def taken(sock: socket.socket) -> int:
+    """Bytes that the connection has taken from us since it began, sent or not; never more than it has.
+
+    They are those that are acknowledged and those in the send queue (tcp(7)). On the end that connected there
+    is one more, its SYN. `sent` won't do: it counts what the local queue refused and was sent again as new.
+    The acknowledged are asked for first: those that are acknowledged in between are then missing and not
+    double.
+    """
+    acked = tcp_info(sock).acked
+    (queued,) = _COUNT.unpack(fcntl.ioctl(sock.fileno(), _SIOCOUTQ, _COUNT.pack(0)))
+    return int(acked + queued)

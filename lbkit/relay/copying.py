@@ -80,7 +80,8 @@ class Side:
         """Those bytes, where they are here."""
         self.is_elsewhere = False
         """What comes goes another way than through the buffer: `read_elsewhere`."""
-        self.to_the_end = False
+        # On a Unix socket a read also stops where descriptors were sent along.
+        self.to_the_end = sock.family == socket.AF_UNIX
         """A read that did not fill the buffer does not show that the socket is empty."""
         self.ended = False
         """Its end has finished: nothing more will come."""
@@ -194,14 +195,11 @@ class Side:
         self.broken = True
         self.pending = None
         self.is_blocked = False
-        if self.ended or (not self.peer.is_blocked and self.is_at_end()):
+        if self.ended or self.peer.broken:
             self.relay.fail(self.reset)
-
-    def is_at_end(self) -> bool:
-        """Read what is left; whether that was all."""
-        self.to_the_end = True
-        self.read()
-        return not (self.relay.is_over or self.peer.is_blocked)
+        elif not self.peer.is_blocked:
+            self.to_the_end = True
+            self.read()  # which fails it at the end
 
     @property
     def unsent(self) -> int:

@@ -6,8 +6,9 @@ import contextlib
 import socket
 from typing import Protocol
 
+from lbkit.errors import KernelUnsupported
 from lbkit.kernel.bpf import SocketMap
-from lbkit.kernel.poller import EDGE, READABLE, Poller
+from lbkit.kernel.poller import READABLE, Poller
 
 __all__ = ["CREDIT", "Joins", "Lender"]
 
@@ -33,7 +34,11 @@ class Joins:
         self._map = SocketMap(CREDIT // 2)
         self._poller = poller
         self._lenders: dict[bytes, Lender] = {}
-        poller.watch(self._map.ring, self, READABLE | EDGE)
+        try:
+            poller.watch(self._map.ring, self, READABLE)
+        except OSError as error:
+            self._map.close()
+            raise KernelUnsupported(f"epoll_ctl(2): {error.strerror}") from None
 
     def __len__(self) -> int:
         return len(self._lenders)
@@ -43,7 +48,8 @@ class Joins:
         for cookie in self._map.told():
             lender = self._lenders.get(cookie)
             if lender is not None:
-                lender.limit_is_near(*self._map.moved(cookie))
+                with contextlib.suppress(OSError):  # of this one, which the others must not suffer from
+                    lender.limit_is_near(*self._map.moved(cookie))
 
     def route(self, source: socket.socket, target: socket.socket) -> bytes:
         """As `SocketMap.route`."""
@@ -60,6 +66,10 @@ class Joins:
         except OSError:
             self.part(cookie)
             raise
+
+    def moved(self, cookie: bytes) -> tuple[int, bool]:
+        """As `SocketMap.moved`."""
+        return self._map.moved(cookie)
 
     def allow(self, cookie: bytes, moved: int) -> None:
         """`CREDIT` from now on, when it has *moved* so many."""

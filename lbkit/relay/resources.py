@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 
 from lbkit.errors import KernelUnsupported
 from lbkit.kernel.pipes import PipePool
@@ -12,6 +13,8 @@ from lbkit.kernel.pressure import Pressure
 from lbkit.relay.joins import Joins
 
 __all__ = ["BUFFER", "Resources"]
+
+logger = logging.getLogger("lbkit.relay")
 
 BUFFER = 256 * 1024
 """Bytes read at a time. Nothing stays in it from one event to the next, so that one serves all sessions."""
@@ -23,7 +26,7 @@ class Resources:
     `poller` is None where the system has no epoll: then only relays that need none can be used.
     """
 
-    __slots__ = ("_joins", "buffer", "loop", "pipes", "poller", "pressure", "view")
+    __slots__ = ("_joins", "_why_not", "buffer", "loop", "pipes", "poller", "pressure", "view")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -35,14 +38,23 @@ class Resources:
         self.view = memoryview(self.buffer)
         self.pressure = Pressure()
         self._joins: Joins | None = None
+        self._why_not: str | None = None
+        """Why there are none, once that is known: not tried again for each session."""
 
     @property
     def joins(self) -> Joins:
         """Joins sockets in the kernel; made at the first use. Raises KernelUnsupported."""
+        if self._why_not is not None:
+            raise KernelUnsupported(self._why_not)
         if self._joins is None:
-            if self.poller is None:
-                raise KernelUnsupported("there is no epoll")
-            self._joins = Joins(self.poller)
+            try:
+                if self.poller is None:
+                    raise KernelUnsupported("there is no epoll")
+                self._joins = Joins(self.poller)
+            except KernelUnsupported as error:
+                self._why_not = str(error)
+                logger.warning("sessions cannot be joined in the kernel any more: %s", error)
+                raise
         return self._joins
 
     def close(self) -> None:

@@ -14,8 +14,8 @@ fast for them.
 
 The end of a direction needs care: the kernel may still hold bytes that it took from one socket and has not
 given to the other when the event of the FIN comes. So the FIN is passed on only when the other connection
-has taken as many bytes as the first one received (TCP_INFO), looked at in growing steps of milliseconds.
-Only then are the sockets closed.
+has taken as many bytes as the first one received, looked at in growing steps of milliseconds. Only then are
+the sockets closed. A reset waits in the same way for what came before it.
 
 Rejected: joining at once, which costs a short session eight system calls and gains nothing; closing at the
 FIN, which loses the tail; looking at each joined session's TCP_INFO from time to time, which either costs
@@ -37,7 +37,7 @@ from typing import ClassVar
 from lbkit.errors import KernelUnsupported
 from lbkit.kernel.bpf import SocketMap
 from lbkit.kernel.poller import ANY, ENDS, ERROR, HANG_UP, READ_HANG_UP, WRITABLE
-from lbkit.kernel.tcp_info import TcpInfo, tcp_info
+from lbkit.kernel.tcp_info import TcpInfo, taken, tcp_info
 from lbkit.relay.base import RELAYS, Relay, RelayEnd
 from lbkit.relay.copying import CopyRelay, Side
 from lbkit.relay.joins import CREDIT
@@ -50,6 +50,7 @@ _MESSAGES = 2  # of the client's that make a session one that lasts
 _BIG = 64 * 1024  # bytes of a message that is moved as well by splice
 _HELD = CREDIT // 4  # bytes that may be on their way when the limit is raised
 _FINISHED = READ_HANG_UP | HANG_UP
+_TRIES = 5  # at a moment in which no acknowledgement comes
 _FIRST_LOOK = 0.001
 _LAST_LOOK = 0.1  # seconds from one look to the next, from the first to the slowest
 
@@ -57,7 +58,7 @@ _LAST_LOOK = 0.1  # seconds from one look to the next, from the first to the slo
 class JoiningSide(SplicingSide):
     """A side that the kernel may read in our place."""
 
-    __slots__ = ("before", "cookie", "has_finished", "is_joined", "messages", "stopped_at")
+    __slots__ = ("before", "cookie", "has_finished", "is_joined", "messages", "shift", "stopped_at")
 
     relay: SockmapRelay
     peer: JoiningSide
@@ -72,6 +73,8 @@ class JoiningSide(SplicingSide):
         """The kernel reads, not we."""
         self.before = 0
         """Bytes received before it was joined."""
+        self.shift = 0
+        """What `taken` counts beside the peer's bytes."""
         self.stopped_at = -1
         """Bytes that were received when the kernel stopped."""
         self.has_finished = False
@@ -95,6 +98,19 @@ class JoiningSide(SplicingSide):
             relay.watch_messages()
         return is_over
 
+    def measure(self) -> None:
+        """Learn what `taken` counts beside the peer's bytes, all of which it has. Raises OSError."""
+        for _ in range(_TRIES):
+            before, count, after = tcp_info(self.sock).acked, taken(self.sock), tcp_info(self.sock).acked
+            if before == after:
+                self.shift = count - self.peer.received
+                return
+        raise BlockingIOError(errno.EAGAIN, "acknowledgements come too fast")
+
+    def taken(self) -> int:
+        """Bytes of the peer's that its connection has taken, at least. Raises OSError."""
+        return taken(self.sock) - self.shift
+
     def join(self) -> None:
         """Let the kernel read. Raises OSError where it can't."""
         self.relay.resources.joins.join(self.sock, self.cookie, self)
@@ -112,8 +128,8 @@ class JoiningSide(SplicingSide):
         if self.relay.is_over:
             return
         if mask & ERROR and self.is_lost():
-            self.relay.fail(self.reset)
-        elif mask & _FINISHED and not self.ended:
+            self.broken = True
+        if (self.broken or mask & _FINISHED) and not self.ended:
             self.has_finished = True
             self.look()
 
@@ -132,17 +148,25 @@ class JoiningSide(SplicingSide):
 
     def look(self) -> None:
         """Go on where that waited for the kernel to hand over what it holds."""
-        if self.stopped_at >= 0:
-            self._go_on()
-        elif self.has_finished and not self.ended:
-            self._finish()
+        try:
+            if self.stopped_at >= 0:
+                self._go_on()
+            elif self.has_finished and not self.ended:
+                self._finish()
+        except OSError:
+            self.relay.fail(self.reset)
 
     def _finish(self) -> None:
         """Pass the end on when the peer has taken all that came before it."""
-        info, taken = self.info, self.peer.info
-        if info is None or taken is None:
-            self.relay.fail(self.reset)
-        elif taken.taken >= info.received - 1:
+        if self.broken:
+            # What had come before a reset was moved before the reset was noticed.
+            came, stopped = self.relay.resources.joins.moved(self.cookie)
+            if stopped:
+                return  # that is told, too, and then the rest is read here
+            came += self.before
+        else:
+            came = tcp_info(self.sock).received - 1
+        if self.peer.broken or self.peer.taken() >= came:
             self.end()
         else:
             self.relay.look_later()
@@ -153,20 +177,18 @@ class JoiningSide(SplicingSide):
             return
         if stopped:
             self.stopped_at = self.before + moved
-            self._go_on()
+            self.look()
             return
-        taken = self.peer.info
-        if taken is not None and self.before + moved - taken.taken <= _HELD:
-            self.relay.resources.joins.allow(self.cookie, moved)
+        with contextlib.suppress(OSError):  # the event of that is on its way
+            if self.before + moved - self.peer.taken() <= _HELD:
+                self.relay.resources.joins.allow(self.cookie, moved)
 
     def _go_on(self) -> None:
         """Read here again when the peer has taken all that the kernel moved."""
-        taken = self.peer.info
-        if taken is None:
-            self.relay.fail(self.reset)
-        elif taken.taken < self.stopped_at:
+        if not self.peer.broken and self.peer.taken() < self.stopped_at:
             self.relay.look_later()
         else:
+            self.relay.hurry()
             self.received, self.stopped_at = self.stopped_at, -1
             self.is_joined = self.is_elsewhere = False
             self.to_the_end = True
@@ -190,7 +212,10 @@ class JoiningSide(SplicingSide):
 
     def lose(self) -> None:
         if self.is_joined:
-            self.relay.fail(self.reset)
+            self.broken = self.has_finished = True
+            self.pending = None
+            self.is_blocked = False
+            self.look()
         else:
             super().lose()
 
@@ -209,8 +234,10 @@ class JoiningSide(SplicingSide):
         return self.received
 
     def _take_count(self) -> None:
-        if self.is_joined and (info := self.info) is not None:
-            self.received = info.received - (info.has_finished or self.has_finished)
+        # Not what TCP counts: that has what waits in the socket, too, and would have to be taken back.
+        if self.is_joined:
+            with contextlib.suppress(OSError):
+                self.received = self.before + self.relay.resources.joins.moved(self.cookie)[0]
 
     def part(self) -> None:
         """Take it out of the map, before it is closed."""
@@ -287,16 +314,24 @@ class SockmapRelay(CopyRelay):
         # One end has left already, the map is full, or none can be had any more: go on as before.
         with contextlib.suppress(OSError, KernelUnsupported):
             joins = self.resources.joins
+            client.measure()
+            server.measure()
             client.cookie = joins.route(client.sock, server.sock)
             server.cookie = joins.route(server.sock, client.sock)
             client.join()
             server.join()
+        if client.is_joined and not server.is_joined:  # then its socket is written to from here
+            self.poller.change(client.sock.fileno(), ENDS | WRITABLE)
 
     def look_later(self) -> None:
         """Look at both sides again in a moment."""
         if self._timer is None:
             self._timer = self.resources.loop.call_later(self._delay, self._look)
             self._delay = min(2 * self._delay, _LAST_LOOK)
+
+    def hurry(self) -> None:
+        """What was waited for has happened: wait in small steps again."""
+        self._delay = _FIRST_LOOK
 
     def _look(self) -> None:
         self._timer = None

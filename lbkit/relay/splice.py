@@ -62,8 +62,9 @@ class SplicingSide(Side):
         """Pass on what has come through a pipe."""
         pipe = self.pipe = self.relay.resources.pipes.take()
         if pipe is None:
+            # Not by a call from here: it would come back for each few big reads, deeper each time.
             self._copy_again()
-            self.read()
+            self.relay.poller.again(self)
             return
         for _ in range(_ROUNDS):
             try:

@@ -343,8 +343,8 @@ class Runtime:
             self._retire(running.service, {}, running.access_log)
         elif running is not None and running.access_log is not None:
             running.access_log.close()
-        listener.max_connections = config.max_connections if isinstance(config, ListenerConfig) else 1000
         listener.refuses = isinstance(config, ListenerConfig) and config.when_full == "refuse"
+        listener.max_connections = config.max_connections if isinstance(config, ListenerConfig) else 1000
         listener.accept = new.accept
         if running is None:
             listener.start()

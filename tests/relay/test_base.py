@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import select
 import socket
 from collections.abc import Iterator
 
@@ -135,6 +137,28 @@ async def test_a_reset_of_the_server_reaches_the_client(name: str, age: str) -> 
         with pytest.raises(ConnectionResetError):
             await joined.read_all(joined.client)
         assert await joined.end() is RelayEnd.SERVER_RESET
+
+
+@every_relay
+@every_age
+@on_both_loops
+async def test_what_came_before_a_reset_is_passed_on(name: str, age: str) -> None:
+    """A server that answers and closes with bytes unread sends its answer and then a reset."""
+    async with resources() as shared:
+        for size in (1000, 20_000, 60_000) * 5:
+            async with Joined(name, shared, age=age) as joined:
+                answer = random.Random(size).randbytes(size)
+                joined.client.send(b"what nobody reads")
+                while not select.select([joined.server], [], [], 0)[0]:
+                    await asyncio.sleep(0.001)
+                joined.server.send(answer)
+                joined.server.close()
+                received = bytearray()
+                with contextlib.suppress(ConnectionResetError):
+                    while data := await joined.loop.sock_recv(joined.client, 65536):
+                        received += data
+                assert received == answer
+                assert await joined.end() is RelayEnd.SERVER_RESET
 
 
 @every_relay

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from lbkit.errors import KernelUnsupported
 from lbkit.kernel.bpf import SocketMap
 from lbkit.kernel.tcp_info import tcp_info
 from lbkit.relay import RELAYS, RelayEnd, sockmap
-from lbkit.relay.joins import CREDIT
+from lbkit.relay.joins import CREDIT, Joins, Lender
 from lbkit.relay.sockmap import SockmapRelay
 from tests.relay.joined import Joined, resources
 from tests.support.loops import on_both_loops, until
@@ -152,6 +153,44 @@ async def test_bytes_are_counted_by_the_kernel_while_it_moves_them() -> None:
         before = relay.bytes_in
         await joined.pass_on(joined.client, joined.server, bytes(12_345))
         assert relay.bytes_in == before + 12_345 == tcp_info(relay.client.sock).received
+
+
+@on_both_loops
+async def test_where_only_one_side_can_join_both_ways_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with resources() as shared, Joined("sockmap", shared) as joined:
+        relay, join = relay_of(joined), shared.joins.join
+
+        def join_client_only(source: socket.socket, cookie: bytes, lender: Lender) -> None:
+            if lender is relay.server:
+                raise OSError(12, "Cannot allocate memory")
+            join(source, cookie, lender)
+
+        monkeypatch.setattr(Joins, "join", lambda _, *arguments: join_client_only(*arguments))
+        for _ in range(3):
+            await joined.pass_on(joined.client, joined.server, b"question")
+        assert relay.client.is_joined and not relay.server.is_joined
+        data = random.Random(5).randbytes(20_000_000)
+        sending = asyncio.create_task(joined.send_and_shut(joined.server, data))
+        await asyncio.wait([sending], timeout=0.3)
+        assert await joined.read_all(joined.client) == data
+        await sending
+        await joined.send_and_shut(joined.client, b"end")
+        assert await joined.read_all(joined.server) == b"end"
+
+
+@on_both_loops
+async def test_counts_never_decrease_when_the_kernel_stops() -> None:
+    async with resources() as shared, Joined("sockmap", shared, age="lasting") as joined:
+        relay = relay_of(joined)
+        sending = asyncio.create_task(joined.send_and_shut(joined.server, bytes(20_000_000)))
+        last = 0
+        received = 0
+        async with asyncio.timeout(30):
+            while received < 20_000_000:
+                received += len(await joined.loop.sock_recv(joined.client, 20_000))
+                assert relay.bytes_out >= last
+                last = relay.bytes_out
+        await sending
 
 
 UNPRIVILEGED = """

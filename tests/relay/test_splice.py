@@ -75,7 +75,7 @@ async def test_without_pipes_it_copies() -> None:
     async with resources() as shared:
         shared.pipes = PipePool(most=0)
         async with Joined("splice", shared) as joined:
-            data = random.Random(3).randbytes(5_000_000)
+            data = random.Random(3).randbytes(100_000_000)
             sending = asyncio.create_task(joined.send_and_shut(joined.client, data))
             assert await joined.read_all(joined.server) == data
             await sending
