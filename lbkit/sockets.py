@@ -153,13 +153,17 @@ class Dial:
             if not address.path:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
+            self._close()
             if error.errno in EXHAUSTED:
                 self._done(Exhausted(os.strerror(error.errno or 0).lower()))
             else:
                 self._fail(os.strerror(error.errno or 0).lower())
             return
         code = sock.connect_ex(_sockaddr(address))
-        if code != errno.EINPROGRESS:
+        if code in EXHAUSTED or code == errno.EADDRNOTAVAIL:  # the last: no local port is left (connect(2))
+            self._close()
+            self._done(Exhausted(os.strerror(code).lower()))
+        elif code != errno.EINPROGRESS:
             self._finish(sock, code)
         elif self._poller is None:
             self._loop.add_writer(sock.fileno(), self._writable)

@@ -37,7 +37,8 @@ logger = logging.getLogger("lbkit.tcp")
 
 _QUIET = 5.0
 _CLOSE_TIMEOUT = 5.0
-_RELIEVED = 50  # sessions at a tick
+_RELIEVE_INTERVAL = 1.0
+_RELIEVED = 500  # sessions at a time
 _OUTCOMES = {
     RelayEnd.DONE: Outcome.DONE,
     RelayEnd.CLIENT_RESET: Outcome.CANCELLED,
@@ -65,9 +66,9 @@ class TcpSettings:
 
     @property
     def look_interval(self) -> float:
-        """Seconds between two looks at whether a session is idle; 0 where idleness has no limit."""
+        """Seconds between two looks at whether a session is idle; a reload may bring limits."""
         limits = [limit for limit in (self.client, self.server, self.tunnel) if limit]
-        return min(10.0, max(TICK, min(limits) / 10)) if limits else 0.0
+        return min(10.0, max(TICK, min(limits, default=100.0) / 10))
 
 
 class TcpSession:
@@ -195,9 +196,7 @@ class TcpSession:
         self._client = None
         self.client_idle_since = self.server_idle_since = now = service.loop.time()
         # The connect deadline is a good time for the first look, too, if that is not wanted sooner.
-        if not service.look_interval:
-            self._not_due()
-        elif self._slot is None or service.look_interval < service.settings.connect:
+        if self._slot is None or service.look_interval < service.settings.connect:
             self._due_at(now + service.look_interval)
         service.relaying(self)
         heard = self._responded if self._pool.hears_responses else None
@@ -220,8 +219,11 @@ class TcpSession:
         self._slot = None
         if self._relay is not None:
             self._look(now)
-        elif self._dial is not None and 0 < self.connect_deadline <= now:
-            self._connect_timed_out()
+        elif self._dial is not None and self.connect_deadline:
+            if self.connect_deadline <= now:
+                self._connect_timed_out()
+            else:
+                self._due_at(self.connect_deadline)
 
     def _connect_timed_out(self) -> None:
         assert self._dial is not None
@@ -307,7 +309,7 @@ class TcpSession:
             self._server.counters.timeouts += 1
             self._outcome = Outcome.TIMEOUT
             relay.abort()
-        elif service.look_interval:
+        else:
             self._due_at(now + service.look_interval)
 
     def _limits(self, relay: Relay) -> tuple[float, float]:
@@ -407,6 +409,7 @@ class TcpService:
         self._relaying: set[TcpSession] = set()
         self._connecting: set[TcpSession] = set()
         self._quiet_until = 0.0
+        self._relieve_at = 0.0
         self._idle = asyncio.Event()
 
     @property
@@ -498,8 +501,10 @@ class TcpService:
             session.leave_if_reset()
         if self._is_crowded:
             self._hold_or_let_in()
-        if self.relay.may_relieve and self.resources.pressure.is_high():
-            self._relieve()
+        if self.relay.may_relieve and now >= self._relieve_at:
+            self._relieve_at = now + _RELIEVE_INTERVAL
+            if self.resources.pressure.is_high():
+                self._relieve()
         return self.open_sessions > 0
 
     def _relieve(self) -> None:

@@ -11,10 +11,12 @@ JSON and not pickle: what may be said is a closed list (`lbkit.runtime.messages`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import struct
 from collections import deque
+from collections.abc import Sequence
 
 from lbkit.runtime.messages import Message, decode, encode
 
@@ -29,6 +31,16 @@ _PIECE = 256 * 1024
 
 class ChannelBroken(Exception):
     """The bytes are no frame. Both ends are ours, so this is a bug and no `LbkitError`."""
+
+
+def _copies(descriptors: Sequence[int]) -> list[int]:
+    copies: list[int] = []
+    try:
+        copies.extend(map(os.dup, descriptors))
+    except OSError:
+        _close_all(copies)
+        raise
+    return copies
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -60,12 +72,13 @@ class Channel:
     def send(self, message: Message, descriptors: list[int] | None = None) -> None:
         """Send or queue *message*; copies of *descriptors*, at most `MOST_DESCRIPTORS`, go with it.
 
-        No effect where the other side is gone: `receive` says so.
+        No effect where the other side is gone: `receive` says so. Raises OSError where there are no
+        descriptors for the copies, with nothing sent.
         """
         if self._is_closed:
             return
         body = encode(message)
-        numbers = [os.dup(number) for number in descriptors or ()]  # the caller may close its own meanwhile
+        numbers = _copies(descriptors or ())  # the caller may close its own meanwhile
         frame = memoryview(_HEAD.pack(len(body), len(numbers)) + body)
         if not self._out:
             self._moved_at = self._loop.time()
@@ -87,7 +100,10 @@ class Channel:
                 self._wait_for_room()
                 return
             except OSError:
+                # Gone, or the kernel lacks memory: with a message lost nothing after it may arrive.
                 self._drop_queue()
+                with contextlib.suppress(OSError):
+                    self._sock.shutdown(socket.SHUT_RDWR)
                 return
             self._moved_at = self._loop.time()
             self.queued -= sent

@@ -13,6 +13,7 @@ busy reads late and is left alone; only one that reads nothing while megabytes w
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -226,6 +227,9 @@ class Supervisor:
             except BaseException:
                 self._ports.undo(planned)
                 raise
+            if self._stopping.is_set():  # since: its ports would stay open
+                self._ports.undo(planned)
+                return
             await self._take(source, planned)
         logger.info("reloaded: %d listeners, %d pools", len(config.listeners), len(config.pools))
 
@@ -238,7 +242,7 @@ class Supervisor:
         left_over = self._ports.take(planned)
         self._tally.keep(planned, self._pools())
         for worker in self._workers:
-            self._set_up(worker, new)
+            self._give_all(worker, new)
         # Also where a worker is late: what nobody accepts on must not take clients.
         await self._until(self._all_ready, _ANSWER)
         for port in left_over:
@@ -258,7 +262,7 @@ class Supervisor:
 
     async def drain(self) -> bool:
         """Let the workers accept nobody and end when their sessions have, within `drain_timeout`; False where
-        some had to be cut."""
+        one had to be killed."""
         self._stopping.set()
         self._ports.close()
         timeout = self._source.config.global_.drain_timeout
@@ -287,13 +291,15 @@ class Supervisor:
         self._ports.close()
         for worker in self._workers:
             worker.send(Stop())
-        await self._until(self._all_gone, _STOP_GRACE)
-        for worker in self._workers:
-            worker.kill()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._runtime.close()
+        try:
+            await self._until(self._all_gone, _STOP_GRACE)
+        finally:
+            for worker in self._workers:
+                worker.kill()
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await self._runtime.close()
 
     # ------------------------------------------------------------ the workers' processes
 
@@ -315,7 +321,11 @@ class Supervisor:
     async def _run(self, worker: _Worker) -> str:
         """Start a process and serve it until its end; why it ended."""
         worker.version, worker.draining = 0, None
-        ours, theirs = pair()
+        try:
+            ours, theirs = pair()
+        except OSError as error:
+            worker.failure = f"cannot be started: {error.strerror}"
+            return worker.failure
         try:
             worker.process = process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -334,13 +344,17 @@ class Supervisor:
             raise
         finally:
             theirs.close()
+        self._flush()  # before it listens: what it is told to begin with has these results in it
         worker.channel = channel = Channel(ours)
         try:
             if self._stopping.is_set():  # since it was started
                 channel.send(Stop())
             else:
-                self._set_up(worker, list(self._source.config.listeners))
+                self._give_all(worker, list(self._source.config.listeners))
             why = await self._listen(worker, channel)
+            with contextlib.suppress(TimeoutError):  # it has said its last word: it must not stay for ever
+                await asyncio.wait_for(process.wait(), _GRACE)
+            worker.kill()
             status = await process.wait()
         finally:
             worker.kill()
@@ -380,6 +394,14 @@ class Supervisor:
                 worker.draining = open_sessions
             case _:
                 raise AssertionError(f"{type(message).__name__} is nothing for the parent")
+
+    def _give_all(self, worker: _Worker, names: Sequence[str]) -> None:
+        """`_set_up`; a worker that cannot be given its sockets now is replaced by one that is given all."""
+        try:
+            self._set_up(worker, names)
+        except OSError as error:
+            logger.error("worker %d cannot be told of its listeners: %s", worker.number, error.strerror)
+            worker.kill()
 
     def _set_up(self, worker: _Worker, names: Sequence[str]) -> None:
         """Give it the present configuration, all that is known, and the sockets of the listeners *names*."""

@@ -606,8 +606,8 @@ async def test_under_auto_sessions_relieve_a_process_that_is_short_of_time(
         monkeypatch.setattr(Pressure, "is_high", lambda self: True)
         monkeypatch.setattr(tcp_session, "_RELIEVED", 2)
         joined = []
-        for _ in range(2):
-            service._tick(asyncio.get_running_loop().time())
+        for later in (1, 2):
+            service._tick(asyncio.get_running_loop().time() + later)
             joined.append(len(service.resources.joins))
         assert joined == [4, 6], "some at a time"
         for reader, writer in sessions:
