@@ -49,10 +49,12 @@ def talk(number, data):
         got += part
     sending.join()
     sock.close()
-    print("same" if got == data else f"session {number}: {len(got)} of {len(data)} bytes, or others", flush=True)
+    found.append("same" if got == data else f"session {number}: {len(got)} of {len(data)} bytes, or others")
+found = []
 sessions = [threading.Thread(target=talk, args=(n, rng.randbytes(rng.randrange(400_000)))) for n in range(8)]
 for session in sessions: session.start()
 for session in sessions: session.join()
+print("\\n".join(found))
 """
 
 
