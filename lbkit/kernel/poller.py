@@ -82,9 +82,6 @@ class Poller:
         self._is_due = False
         loop.add_reader(self._epoll.fileno(), self._run)
 
-    def __len__(self) -> int:
-        return len(self._watchers)
-
     def watch(self, fd: int, watcher: Watcher, mask: int = ANY) -> None:
         """Tell *watcher* of what happens to *fd*, at once where it is ready already."""
         self._epoll.register(fd, mask)

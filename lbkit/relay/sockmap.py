@@ -42,12 +42,11 @@ from lbkit.relay.base import RELAYS, Relay, RelayEnd
 from lbkit.relay.copying import CopyRelay, Side
 from lbkit.relay.joins import CREDIT
 from lbkit.relay.resources import Resources
-from lbkit.relay.splice import SplicingSide
+from lbkit.relay.splice import BIG, SplicingSide
 
 __all__ = ["SockmapRelay"]
 
 _MESSAGES = 2  # of the client's that make a session one that lasts
-_BIG = 64 * 1024  # bytes of a message that is moved as well by splice
 _HELD = CREDIT // 4  # bytes that may be on their way when the limit is raised
 _FINISHED = READ_HANG_UP | HANG_UP
 _TRIES = 5  # at a moment in which no acknowledgement comes
@@ -62,7 +61,6 @@ class JoiningSide(SplicingSide):
 
     relay: SockmapRelay
     peer: JoiningSide
-    usual_attention: ClassVar[int] = _BIG
 
     def __init__(self, relay: CopyRelay, sock: socket.socket, reset: RelayEnd) -> None:
         super().__init__(relay, sock, reset)
@@ -85,7 +83,7 @@ class JoiningSide(SplicingSide):
             self.attention = sys.maxsize  # bytes that the kernel leaves to us can't be spliced
             return False
         relay = self.relay
-        if relay.may_join and count >= _BIG:
+        if relay.may_join and count >= BIG:
             relay.stay()
         elif relay.may_join and self is relay.client:
             self.messages += 1
@@ -200,7 +198,8 @@ class JoiningSide(SplicingSide):
 
     def end(self) -> None:
         # Bytes that found no room in the socket's queue wait in another one, which a read does not see.
-        info = None if self.is_joined or not self.cookie else self.info
+        # A reset has no claim to those, and they might never come.
+        info = None if self.is_joined or self.broken or not self.cookie else self.info
         if info is not None and self.received < info.received - 1:
             self.relay.look_later()
         else:

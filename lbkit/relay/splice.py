@@ -22,9 +22,10 @@ from lbkit.kernel.pipes import CAPACITY, Pipe
 from lbkit.relay.base import RELAYS, RelayEnd
 from lbkit.relay.copying import CopyRelay, Side
 
-__all__ = ["SpliceRelay", "SplicingSide"]
+__all__ = ["BIG", "SpliceRelay", "SplicingSide"]
 
-_BIG = 64 * 1024  # bytes of a read that may be part of a long transfer
+BIG = 64 * 1024
+"""Bytes of a read that may be part of a long transfer."""
 _LONG = 3  # big reads in a row that are one
 _LITTLE = 16 * 1024  # bytes of a splice that was not worth it
 _ROUNDS = 16  # pipes in a row after which others have their turn
@@ -37,7 +38,7 @@ class SplicingSide(Side):
     __slots__ = ("big_reads", "pipe")
 
     peer: SplicingSide
-    usual_attention: ClassVar[int] = _BIG
+    usual_attention: ClassVar[int] = BIG
 
     def __init__(self, relay: CopyRelay, sock: socket.socket, reset: RelayEnd) -> None:
         super().__init__(relay, sock, reset)
@@ -46,7 +47,7 @@ class SplicingSide(Side):
 
     def passed_on(self, count: int) -> bool:
         super().passed_on(count)
-        if count < _BIG:
+        if count < BIG:
             self.big_reads = 0
             self.attention = self.usual_attention
             return False

@@ -23,8 +23,8 @@ def test_bytes_both_ways() -> None:
     one, other = tcp_pair()
     one.send(b"12345")
     other.send(b"123")
-    settled(one, sent=5, received=3, sent_again=0, unsent=0)
-    settled(other, sent=3, acked=3, received=5, has_finished=False, is_closed=False)
+    settled(one, acked=6, received=3)
+    settled(other, acked=3, received=5, has_finished=False, is_closed=False)
     one.close()
     other.close()
 
@@ -55,7 +55,7 @@ def test_what_waits_for_a_slow_reader_is_taken_and_not_sent() -> None:
         while True:
             total += one.send(bytes(65536))
     assert taken(one) == total + 1, "its SYN counts"
-    assert tcp_info(one).unsent > 0
+    assert tcp_info(one).acked < total
     one.close()
     other.close()
 
