@@ -46,8 +46,8 @@ def taken(sock: socket.socket) -> int:
 
     They are those that are acknowledged and those in the send queue (tcp(7)). On the end that connected there
     is one more, its SYN. TCP_INFO's bytes_sent won't do: it counts what the local queue refused and was sent
-    again as new. The acknowledged are asked for first: those that are acknowledged in between are then missing
-    and not double.
+    again as new. The acknowledged are asked for first: those that are so in between are then missing and
+    not double.
     """
     acked = tcp_info(sock).acked
     (queued,) = _COUNT.unpack(fcntl.ioctl(sock.fileno(), _SIOCOUTQ, _COUNT.pack(0)))
