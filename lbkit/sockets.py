@@ -225,7 +225,7 @@ class Dial:
 async def connect(address: Address, timeout: float) -> socket.socket:
     """A connected non-blocking socket, within *timeout* seconds, name resolution included.
 
-    Raises ConnectFailed.
+    Raises ConnectFailed, and Exhausted where it is this process that has no room for one more.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[socket.socket | ConnectFailed | Exhausted] = loop.create_future()
@@ -240,9 +240,7 @@ async def connect(address: Address, timeout: float) -> socket.socket:
     except asyncio.CancelledError:
         _close_result(future, dial)
         raise
-    if isinstance(result, Exhausted):
-        raise ConnectFailed(f"{address}: {result}")
-    if isinstance(result, ConnectFailed):
+    if isinstance(result, ConnectFailed | Exhausted):
         raise result
     return result
 

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from itertools import count
 
 from lbkit.checks.base import HealthCheck
-from lbkit.errors import ServerError
+from lbkit.errors import Exhausted, ServerError
 from lbkit.health import CheckSchedule, Intervals, parse_advice
 from lbkit.pool import Pool
 from lbkit.server import Address, Server
@@ -32,7 +32,10 @@ AT_A_TIME = 500
 
 
 async def judge(check: HealthCheck, address: Address, timeout: float) -> tuple[bool, str]:
-    """Run *check* once, at most *timeout* seconds: whether it passed, and what was seen."""
+    """Run *check* once, at most *timeout* seconds: whether it passed, and what was seen.
+
+    Raises Exhausted where this process has no descriptor left for it: that says nothing about the server.
+    """
     try:
         async with asyncio.timeout(timeout):
             return True, await check.probe(address)
@@ -173,6 +176,9 @@ class Prober:
     async def _probe(self, server: Server) -> None:
         try:
             passed, reason = await judge(self._check, server.address, self._timeout)
+        except Exhausted:
+            self._over(server)
+            return
         except BaseException:
             self._over(server)
             raise

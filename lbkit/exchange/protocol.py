@@ -24,7 +24,7 @@ import struct
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, cast
 
-from lbkit.errors import ClientError, NoServerAvailable, ServerError, ServerTimeout
+from lbkit.errors import ClientError, Exhausted, NoServerAvailable, ServerError, ServerTimeout
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, Peer
 from lbkit.exchange.settings import HttpSettings
@@ -253,7 +253,7 @@ class HttpProtocol(asyncio.Protocol):
         except asyncio.CancelledError:
             self.abort()
             raise
-        except (ClientError, NoServerAvailable, ServerError) as error:
+        except (ClientError, Exhausted, NoServerAvailable, ServerError) as error:
             status = _status_of(error)
             if exchange.trail is not None:
                 exchange.trail.end = str(error)
@@ -437,10 +437,10 @@ class HttpProtocol(asyncio.Protocol):
                 waiter.set_result(None)
 
 
-def _status_of(error: ClientError | NoServerAvailable | ServerError) -> int:
+def _status_of(error: ClientError | Exhausted | NoServerAvailable | ServerError) -> int:
     if isinstance(error, ClientError):
         return error.status
-    if isinstance(error, NoServerAvailable):
+    if isinstance(error, NoServerAvailable | Exhausted):
         return 503
     return 504 if isinstance(error, ServerTimeout) else 502
 

@@ -14,6 +14,7 @@ from lbkit.balancing import Balancer
 from lbkit.checks import AT_A_TIME, CHECKS, HealthCheck, Prober, judge, report
 from lbkit.checks.agent import AgentCheck, AgentCheckOptions
 from lbkit.config import PoolConfig, ServerConfig
+from lbkit.errors import Exhausted
 from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules, parse_advice
 from lbkit.pool import Change, HealthRules, Known, Pool, PoolSettings, Standing, make_balancer
 from lbkit.runtime.messages import Result
@@ -201,7 +202,10 @@ async def first_results(
 
     async def first(check: HealthCheck, address: Address, timeout: float) -> tuple[bool, str]:
         async with room:
-            return await judge(check, address, timeout)
+            try:
+                return await judge(check, address, timeout)
+            except Exhausted as reason:
+                return False, f"not checked: {reason}"  # and so not ready; its next check may say better
 
     new = [
         (name, server.name, first(_check(config), server.address, config.health.timeout))

@@ -61,6 +61,7 @@ _LONGEST_PAUSE = 5.0
 _LOOK_INTERVAL = 1.0
 _MOST_QUEUED = 8 << 20
 _STUCK = 10.0
+_START = 30.0  # seconds for every worker to come up
 _ANSWER = 10.0  # seconds to wait for workers where going on without an answer does no harm
 _GRACE = 5.0  # seconds over drain_timeout until a worker is killed
 _STOP_GRACE = 1.0  # the same after Stop
@@ -176,7 +177,8 @@ class Supervisor:
     async def start(self) -> None:
         """Bind, check every server once, start the workers, and wait until all are ready.
 
-        Raises StartFailed or ConfigError, also where no worker comes up; then `close` must follow.
+        Raises StartFailed or ConfigError, also where a worker does not come up: clients would wait on its
+        socket. Then `close` must follow.
         """
         async with self._changing:
             config = self._source.config
@@ -187,9 +189,13 @@ class Supervisor:
                 task = self._loop.create_task(work)
                 task.add_done_callback(self._task_ended)
                 self._tasks.append(task)
-            await self._until(lambda: self._all_ready() or self._none_came_up())
-            if not self._all_ready():
-                raise StartFailed(f"no worker could be started: {self._workers[0].failure}")
+            await self._until(lambda: self._all_ready() or self._none_came_up(), _START)
+            missing = [worker for worker in self._workers if worker.version != self._version]
+            if missing:
+                reason = missing[0].failure or f"not ready within {_START:g} s"
+                if len(missing) == len(self._workers):
+                    raise StartFailed(f"no worker could be started: {reason}")
+                raise StartFailed(f"worker {missing[0].number} could not be started: {reason}")
             self._announce(config)
 
     def _announce(self, config: Config) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from lbkit.checks import HealthCheck, Prober
 from lbkit.checks.prober import AT_A_TIME
-from lbkit.errors import CheckFailed
+from lbkit.errors import CheckFailed, Exhausted
 from lbkit.health import Intervals
 from lbkit.pool import Change, Pool, Standing
 from lbkit.registry import NoOptions
@@ -32,6 +32,8 @@ class Scripted(HealthCheck):
             match self.behaviour.get(address.port, "pass"):
                 case "fail":
                     raise CheckFailed("told to fail")
+                case "no room":
+                    raise Exhausted("too many open files")
                 case "hang":
                     await asyncio.Event().wait()
             return "fine"
@@ -96,6 +98,19 @@ async def test_down_and_up_again() -> None:
         assert (await probing.next()).standing is Standing.UP
     assert check.running == 0
     assert check.probes[1] >= 1 + 3 + 2
+
+
+@on_both_loops
+async def test_a_lack_of_descriptors_here_says_nothing_about_a_server() -> None:
+    pool, check = make_pool(*make_servers(1), rise=1, fall=1), Scripted()
+    async with Probing(pool, check) as probing:
+        assert (await probing.next()).standing is Standing.UP
+        check.behaviour[1] = "no room"
+        seen = check.probes[1]
+        await until(lambda: check.probes[1] > seen + 3)
+        assert probing.changes.empty() and pool.member("a").standing is Standing.UP
+        check.behaviour[1] = "fail"
+        assert (await probing.next()).reason == "told to fail"
 
 
 @on_both_loops

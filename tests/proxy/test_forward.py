@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ import uvloop
 
 from lbkit.asgi import serve
 from lbkit.asgi.types import Receive, Scope, Send
+from lbkit.errors import Exhausted
 from lbkit.exchange import Exchange, HttpSettings
 from lbkit.http.engine import Limits
 from lbkit.proxy.forward import ForwardSettings
-from lbkit.server import Server
+from lbkit.server import Address, Server
 from tests.exchange.wire import GET, LAST_GET, Client, site
 from tests.http.corpus import REQUESTS
 from tests.proxy.upstreams import Behaviour, proxy, refusing, upstream
@@ -52,6 +54,18 @@ async def silent(client: Client) -> None:
 async def status_of(client: Client, request: bytes = GET) -> int:
     client.send(request)
     return (await client.response())[0]
+
+
+@on_both_loops
+async def test_a_lack_of_descriptors_is_no_servers_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing_left(address: Address, timeout: float) -> socket.socket:
+        raise Exhausted("too many open files")
+
+    async with upstream(silent) as a, proxy(a.server) as lb, lb.site.client() as client:
+        lb.forwarder._connect = nothing_left
+        assert await status_of(client) == 503
+        assert a.server.counters.connect_errors == 0 and a.server.open_sessions == 0
+    assert a.connections == 0
 
 
 @on_both_loops

@@ -93,6 +93,19 @@ async def test_a_program_that_is_not_there_is_the_reason() -> None:
             await it.start()
 
 
+@on_both_loops
+async def test_one_worker_that_never_comes_up_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_START", 1.5)
+    real = worker_command(["--log-level", "warning"])
+    script = (
+        f"import os, sys\nif sys.argv[2] == '2': sys.exit(5)\nos.execv({real[0]!r}, {real!r} + sys.argv[1:])"
+    )
+    async with Backend(echo) as one, supervised(source(one), python(script)) as it:
+        with pytest.raises(StartFailed, match="worker 2 could not be started: exit status 5"):
+            async with asyncio.timeout(20):
+                await it.start()
+
+
 NONSENSE = """
 import socket, sys, time
 socket.socket(fileno=int(sys.argv[1])).send(b"\\0\\0\\0\\2\\0\\0{}")
