@@ -24,6 +24,8 @@ __all__ = [
     "check_request_head",
     "check_response_fields",
     "check_response_head",
+    "content_length",
+    "head_of",
 ]
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -36,12 +38,20 @@ STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ")
 REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _FIRST_BYTE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
+_NAME = re.compile(_TOKEN)
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+# h11 takes equal ones for one (RFC 9112 §6.3 allows it); whoever comes next may not.
+_LENGTHS = re.compile(rb"(?is)\r\ncontent-length:(?:[^\r]*,|.*\r\ncontent-length:)")
+_VISIBLE = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100)) + b"\t"
+_MOST_NAMES = 4096
+_LONGEST_NAME = 64
+_names: set[bytes] = set()
 
 
 class HeadBuffer:
     """Holds bytes back until a whole head is there, so that heads are judged as a whole."""
 
-    __slots__ = ("_data", "_limit", "_scanned", "_start")
+    __slots__ = ("_limit", "_scanned", "_start", "data")
 
     def __init__(self, limit: int, start: re.Pattern[bytes]) -> None:
         """*limit*: bytes that a head may have, with its empty line. *start*: what its first line matches.
@@ -49,16 +59,16 @@ class HeadBuffer:
         The first line is looked at before the rest has come, so that whoever speaks another protocol
         hears at once, and not after a timeout.
         """
-        self._data = bytearray()
+        self.data = bytearray()
         self._limit = limit
         self._start = start
         self._scanned = 0
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
     def feed(self, data: bytes) -> None:
-        self._data += data
+        self.data += data
 
     def take(self) -> bytes | None:
         """The next head with its empty line, None while it is incomplete.
@@ -66,18 +76,18 @@ class HeadBuffer:
         Raises OverflowError when it is too large and ValueError as soon as it cannot become one.
         """
         # RFC 9112 §2.2: a server should ignore an empty line before a request line.
-        while self._data.startswith(b"\r\n"):
+        while self.data.startswith(b"\r\n"):
             self._cut(2)
-        if not self._data or self._data == b"\r":
+        if not self.data or self.data == b"\r":
             return None
-        end = self._data.find(b"\r\n\r\n", max(0, self._scanned - 3))
-        stop = end + 4 if end >= 0 else len(self._data)
-        if not _FIRST_BYTE.match(self._data) or _BARE_LF.search(self._data, max(0, self._scanned - 1), stop):
+        end = self.data.find(b"\r\n\r\n", max(0, self._scanned - 3))
+        stop = end + 4 if end >= 0 else len(self.data)
+        if not _FIRST_BYTE.match(self.data) or _BARE_LF.search(self.data, max(0, self._scanned - 1), stop):
             raise ValueError("not a message head")
         if stop > self._limit:
             raise OverflowError(f"head larger than {self._limit} bytes")
         if end < 0:
-            if b"\r\n" in self._data and not self._start.match(self._data):
+            if b"\r\n" in self.data and not self._start.match(self.data):
                 raise ValueError("not a message head")
             self._scanned = stop
             return None
@@ -85,11 +95,11 @@ class HeadBuffer:
 
     def take_all(self) -> bytes:
         """Everything held: the bytes that follow a head."""
-        return self._cut(len(self._data))
+        return self._cut(len(self.data))
 
     def _cut(self, stop: int) -> bytes:
-        part = bytes(self._data[:stop])
-        del self._data[:stop]
+        part = bytes(self.data[:stop])
+        del self.data[:stop]
         self._scanned = 0
         return part
 
@@ -97,6 +107,8 @@ class HeadBuffer:
 def check_request_head(head: bytes) -> None:
     """Raises ClientError: 505 for a version other than 1.0 and 1.1, 400 for anything malformed."""
     if _REQUEST_HEAD.fullmatch(head):
+        if _LENGTHS.search(head):
+            raise ClientError("several Content-Lengths")
         return
     if _OTHER_VERSION.match(head):
         raise ClientError("version of HTTP that is not spoken here", 505)
@@ -107,6 +119,8 @@ def check_response_head(head: bytes) -> None:
     """Raises BadResponse for anything but a well-formed HTTP/1.x response head."""
     if not _RESPONSE_HEAD.fullmatch(head):
         raise BadResponse("malformed response head")
+    if _LENGTHS.search(head):
+        raise BadResponse("several Content-Lengths")
 
 
 def check_request_fields(headers: Headers, target: Target, version: str) -> None:
@@ -123,16 +137,67 @@ def check_request_fields(headers: Headers, target: Target, version: str) -> None
         raise ClientError("both Content-Length and Transfer-Encoding")
     if version == "1.0" and get(headers, b"transfer-encoding") is not None:
         raise ClientError("HTTP/1.0 has no Transfer-Encoding")  # RFC 9112 §6.1: handle as faulty
+    try:
+        content_length(headers)
+    except ValueError as error:
+        raise ClientError(str(error)) from None
+    if (codings := tokens(headers, b"transfer-encoding")) and codings != [b"chunked"]:
+        raise ClientError("only the chunked transfer coding is spoken here", 501)
     if version == "1.1" and any(member != b"100-continue" for member in tokens(headers, b"expect")):
         raise ClientError("only 100-continue may be expected", 417)
 
 
-def check_response_fields(headers: Headers) -> None:
-    """Raises BadResponse when the framing fields of a response contradict each other."""
+def check_response_fields(headers: Headers, version: str) -> None:
+    """Raises BadResponse when the framing fields of a response contradict each other or are not to be had."""
     if _contradicts_itself(headers):
         raise BadResponse("both Content-Length and Transfer-Encoding")
+    try:
+        content_length(headers)
+    except ValueError as error:
+        raise BadResponse(str(error)) from None
+    codings = get_all(headers, b"transfer-encoding")
+    if codings and (version == "1.0" or tokens(headers, b"transfer-encoding") != [b"chunked"]):
+        raise BadResponse("a transfer coding other than chunked")
 
 
 def _contradicts_itself(headers: Headers) -> bool:
-    """Two framings (RFC 9112 §6.1: ought to be handled as an error); h11 sees to each for itself."""
+    """Two framings (RFC 9112 §6.1: ought to be handled as an error)."""
     return get(headers, b"content-length") is not None and get(headers, b"transfer-encoding") is not None
+
+
+def content_length(headers: Headers) -> int | None:
+    """The length that *headers* announce; None where they do not.
+
+    Raises ValueError for more than one, and for what is no number that a body can have.
+    """
+    values = get_all(headers, b"content-length")
+    if not values:
+        return None
+    if len(values) > 1 or not _LENGTH.fullmatch(values[0]):
+        raise ValueError("malformed Content-Length")
+    return int(values[0])
+
+
+def head_of(start_line: bytes, headers: Headers) -> bytes:
+    """A message head that can be sent: *start_line*, *headers* and the empty line.
+
+    Raises ValueError for a name or value that would break it.
+    """
+    lines = [start_line]
+    for name, value in headers:
+        if name not in _names and not _learn(name):
+            raise ValueError(f"{name!r} is no field name")
+        lines.append(name + b": " + value)
+    head = b"\r\n".join(lines) + b"\r\n\r\n"
+    if head.translate(None, _VISIBLE) != b"\r\n" * (len(lines) + 1):
+        raise ValueError("a line break or another control character in a field")
+    return head
+
+
+def _learn(name: bytes) -> bool:
+    """Whether *name* is one that a field may have; remembered, up to a bound."""
+    if not _NAME.fullmatch(name):
+        return False
+    if len(_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
+        _names.add(name)
+    return True

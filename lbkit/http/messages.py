@@ -13,7 +13,19 @@ from typing import TypeAlias
 
 from lbkit.http.targets import Target
 
-__all__ = ["Body", "End", "Headers", "Interim", "Request", "Response", "get", "get_all", "tokens", "without"]
+__all__ = [
+    "Body",
+    "End",
+    "Headers",
+    "Interim",
+    "Plain",
+    "Request",
+    "Response",
+    "get",
+    "get_all",
+    "tokens",
+    "without",
+]
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
@@ -45,6 +57,29 @@ def without(headers: Iterable[tuple[bytes, bytes]], names: Collection[bytes]) ->
     return [(key, value) for key, value in headers if key.lower() not in names]
 
 
+class Plain:
+    """What the fast parser saw while it read a head, so that nobody has to look again.
+
+    Whoever changes the fields of a message after it was parsed must drop this.
+    """
+
+    __slots__ = ("hops", "host", "length", "lines", "traits")
+
+    def __init__(
+        self, lines: list[bytes], traits: int, hops: list[int] | None, length: int, host: bytes = b""
+    ) -> None:
+        self.lines = lines
+        """The head's lines as they came, the start line first, without line ends."""
+        self.traits = traits
+        """Which fields with a meaning for a proxy it has: bits of `lbkit.http.plain.Trait`."""
+        self.hops = hops
+        """Places in `lines` of fields for one connection only (RFC 9110 §7.6.1); None for no such field."""
+        self.length = length
+        """Content-Length; -1 where there is none."""
+        self.host = host
+        """The Host field of a request."""
+
+
 @dataclass(slots=True)
 class Request:
     """A request head.
@@ -59,6 +94,8 @@ class Request:
     version: str = "1.1"
     has_body: bool = False
     """Whether framing announces a body, be it empty."""
+    plain: Plain | None = field(default=None, compare=False, repr=False)
+    """Set where the head came in the plain common form; see `lbkit.http.plain`."""
 
     def get(self, name: bytes) -> bytes | None:
         """The first value of the field called *name* (lower case)."""
@@ -72,6 +109,8 @@ class Request:
     @property
     def host(self) -> str:
         """The Host field as it came, "" where an HTTP/1.0 client sent none."""
+        if self.plain is not None:
+            return self.plain.host.decode("latin-1")
         return (get(self.headers, b"host") or b"").decode("latin-1")
 
 
@@ -83,6 +122,8 @@ class Response:
     headers: Headers
     reason: bytes = b""
     version: str = "1.1"
+    plain: Plain | None = field(default=None, compare=False, repr=False)
+    """Set where the head came in the plain common form; see `lbkit.http.plain`."""
 
 
 @dataclass(slots=True)

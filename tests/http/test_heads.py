@@ -109,4 +109,4 @@ def test_malformed_response_heads(head: bytes) -> None:
 
 def test_a_response_with_two_framings() -> None:
     with pytest.raises(BadResponse):
-        check_response_fields([(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")])
+        check_response_fields([(b"Content-Length", b"1"), (b"Transfer-Encoding", b"chunked")], "1.1")
