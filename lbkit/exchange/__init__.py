@@ -5,9 +5,20 @@ An `HttpServer` makes a protocol for each connection; whoever accepts connection
 """
 
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Exchange, Handler
+from lbkit.exchange.exchange import Exchange, Handler, PromptHandler, Work
+from lbkit.exchange.protocol import HttpProtocol
 from lbkit.exchange.server import HttpServer
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 
-__all__ = ["Exchange", "Handler", "HttpCounters", "HttpServer", "HttpSettings", "Trail"]
+__all__ = [
+    "Exchange",
+    "Handler",
+    "HttpCounters",
+    "HttpProtocol",
+    "HttpServer",
+    "HttpSettings",
+    "PromptHandler",
+    "Trail",
+    "Work",
+]

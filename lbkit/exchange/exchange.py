@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Protocol, TypeAlias
 
@@ -12,10 +11,25 @@ from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, get
 from lbkit.http.status import error_page, reason_of
 
-__all__ = ["Exchange", "Handler", "Peer", "Wire"]
+__all__ = ["Exchange", "Handler", "Peer", "PromptHandler", "Wire", "Work"]
 
 Handler: TypeAlias = "Callable[[Exchange], Awaitable[None]]"
+"""Answers an exchange. Where it has a method `begin` as `PromptHandler`, that is asked first."""
+Work: TypeAlias = Callable[[], Awaitable[None]]
 Peer: TypeAlias = "tuple[str, int] | None"
+
+
+class PromptHandler(Protocol):
+    """A handler that can answer without a task, where nothing has to be waited for in between."""
+
+    async def __call__(self, exchange: Exchange) -> None: ...
+
+    def begin(self, exchange: Exchange) -> Work | None:
+        """Begin to answer; None: all that follows happens by itself.
+
+        Then, should there be no answer, `Exchange.fail` must be called. Else what is returned is run in a
+        task, as the call of a handler is.
+        """
 
 
 class Wire(Protocol):
@@ -33,6 +47,10 @@ class Wire(Protocol):
 
     def send_head(self, status: int, headers: Headers, reason: bytes) -> None: ...
 
+    def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool: ...
+
+    def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool: ...
+
     def send_body(self, data: bytes) -> None: ...
 
     def send_end(self) -> None: ...
@@ -40,11 +58,21 @@ class Wire(Protocol):
     def send_whole(self, status: int, headers: Headers, reason: bytes, body: bytes) -> None:
         """Head, body and end in one write."""
 
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the client takes no more for now, so that `drain` would wait."""
+
     async def drain(self) -> None:
         """Wait while the client takes no more."""
 
     def abort(self) -> None:
         """Drop the connection so that the client sees a failure."""
+
+    def run(self, exchange: Exchange, work: Work) -> None:
+        """Go on with the answer in a task."""
+
+    def fail(self, exchange: Exchange, error: Exception) -> None:
+        """There is no answer, or no more of it."""
 
 
 class Exchange:
@@ -76,15 +104,17 @@ class Exchange:
         """Whether the response is complete; what the handler still does is its own affair."""
         self.disconnected = False
         """Whether the client closed its side or was lost. Writing may still work: it may be half-closed."""
+        self.has_task = False
+        """Whether a handler in a task answers it."""
         self.waits_for_body = False
         """Whether the handler is in `read` and it is the client's turn."""
         self.on_disconnect: Callable[[], None] | None = None
         """Called once when `disconnected` becomes true before the response has ended."""
         self._wire = wire
         self._body_buffer = body_buffer
-        self._chunks: deque[bytes] = deque()
+        self._chunks: list[bytes] = []
         self._buffered = 0
-        self._body_complete = False
+        self._body_complete = not request.has_body
         self._error: ClientError | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
@@ -124,10 +154,7 @@ class Exchange:
         Without Content-Length the body is chunked, or ends with the connection for HTTP/1.0.
         Raises ValueError for fields that cannot be sent.
         """
-        self._check_open(started=False)
-        self._wire.send_head(status, headers, reason_of(status) if reason is None else reason)
-        self.started = True
-        self.status = status
+        self.send_head(status, headers, reason)
         await self._wire.drain()
 
     async def write(self, data: bytes) -> None:
@@ -135,18 +162,15 @@ class Exchange:
 
         Raises ValueError for more than Content-Length said.
         """
-        self._check_open(started=True)
+        self.send_body(data)
         if data:
-            self._wire.send_body(data)
-            self.count_out(len(data))
             await self._wire.drain()
             if self.request.method == "HEAD":
                 await asyncio.sleep(0)  # no slow client ever stops a writer whose data goes nowhere
 
     async def end(self) -> None:
         """The response is complete; raises ValueError when it is less than Content-Length said."""
-        self._check_open(started=True)
-        self._wire.send_end()
+        self.send_end()
         await self._wire.drain()
 
     async def respond(
@@ -176,6 +200,68 @@ class Exchange:
     def abort(self) -> None:
         """Drop the connection: the client sees a failure and never a short but clean response."""
         self._wire.abort()
+
+    def run(self, work: Work) -> None:
+        """Go on in a task, after `PromptHandler.begin` had begun without one."""
+        self._wire.run(self, work)
+
+    def fail(self, error: Exception) -> None:
+        """What would have been raised by a handler in a task: answered as that is."""
+        self._wire.fail(self, error)
+
+    # ---- for handlers that pass on what somebody else sends, and wait for nothing ----
+
+    def send_head(self, status: int, headers: Headers, reason: bytes | None = None) -> None:
+        """`start`, without waiting for a slow client."""
+        self._check_open(started=False)
+        self._wire.send_head(status, headers, reason_of(status) if reason is None else reason)
+        self.started = True
+        self.status = status
+
+    def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
+        """The head of a response that has come from a server goes out as it came, line for line.
+
+        *lines* are known to be well-formed and without any field for one connection only; *traits* are those
+        of the fast parser, and *length* is the Content-Length, -1 where there is none. False where this is
+        not possible: then `send_head`.
+        """
+        self._check_open(started=False)
+        if not self._wire.pass_head(status, lines, traits, length):
+            return False
+        self.started = True
+        self.status = status
+        return True
+
+    def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
+        """`pass_head`, with all of the body and the end. False where this is not possible."""
+        self._check_open(started=False)
+        self.status = status
+        self.bytes_out = len(body)
+        if self._wire.pass_whole(status, lines, traits, body):
+            return True
+        self.bytes_out = 0
+        return False
+
+    def send_body(self, data: bytes) -> None:
+        """`write`, without waiting for a slow client."""
+        self._check_open(started=True)
+        if data:
+            self._wire.send_body(data)
+            self.count_out(len(data))
+
+    def send_end(self) -> None:
+        """`end`, without waiting for a slow client."""
+        self._check_open(started=True)
+        self._wire.send_end()
+
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the client takes no more for now: `drain` before more is sent."""
+        return self._wire.is_clogged
+
+    async def drain(self) -> None:
+        """Wait while the client takes no more."""
+        await self._wire.drain()
 
     @property
     def at_end(self) -> bool:

@@ -22,21 +22,26 @@ import logging
 import socket
 import struct
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol, cast
 
 from lbkit.errors import ClientError, Exhausted, NoServerAvailable, ServerError, ServerTimeout
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Exchange, Handler, Peer
+from lbkit.exchange.exchange import Exchange, Handler, Peer, Work
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.messages import Body, End, Headers, Request, get
+from lbkit.http.plain import Trait
 from lbkit.http.status import error_page, reason_of
 from lbkit.http.targets import Target
 
 __all__ = ["HttpProtocol", "Shared"]
 
 _log = logging.getLogger("lbkit.http")
+_DATE, _SERVER = int(Trait.DATE), int(Trait.SERVER)
+_STAMPS = _DATE | _SERVER
+_IDLE = 5.0  # seconds after which a client's next request will not be soon
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # The machine's trouble and no bug: it hits every request, and a traceback of each would fill the disk.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EIO)
@@ -45,7 +50,11 @@ _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENO
 class Shared(Protocol):
     """What the connections of one `HttpServer` share."""
 
-    handler: Handler
+    @property
+    def handler(self) -> Handler: ...
+
+    begin: Callable[[Exchange], Work | None] | None
+    express: Callable[[HttpProtocol, bytes], bool] | None
     settings: HttpSettings
     counters: HttpCounters
     draining: bool
@@ -55,6 +64,8 @@ class Shared(Protocol):
 
     def date(self) -> bytes: ...
 
+    def stamp(self, now: float) -> bytes: ...
+
     def opened(self, connection: HttpProtocol) -> None: ...
 
     def closed(self, connection: HttpProtocol) -> None: ...
@@ -62,6 +73,13 @@ class Shared(Protocol):
     def report(self, problem: str) -> None: ...
 
     def run(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+class Flight(Protocol):
+    """What is under way for a client without an exchange; see `Shared.express`."""
+
+    def stop_over(self) -> None:
+        """It becomes an exchange of the client's now."""
 
 
 class HttpProtocol(asyncio.Protocol):
@@ -76,6 +94,10 @@ class HttpProtocol(asyncio.Protocol):
         self._engine = ServerEngine(http.settings.limits)
         self._exchange: Exchange | None = None
         self._number = 0
+        self.limits = http.settings.limits
+        self.flight: Flight | None = None
+        self.block = self.tail = self.host = b""
+        """For the express way: the fields of the last request, and what follows from them."""
         self._is_paused = False
         self._write_waiters: list[asyncio.Future[None]] = []
         self._is_write_paused = False
@@ -102,6 +124,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
+        if self.flight is not None:
+            self.flight.stop_over()
         if self._exchange is not None:
             self._http.counters.client_errors += not self._is_aborted
             self._exchange.lose()
@@ -114,6 +138,53 @@ class HttpProtocol(asyncio.Protocol):
         self._http.counters.bytes_in += len(data)
         if self._is_lingering or self._is_broken:
             return
+        if self.flight is not None:
+            self.flight.stop_over()
+        if self._exchange is None and not self._is_write_paused:
+            http = self._http
+            express = http.express
+            if express is not None and self._engine.is_at_rest() and http.access_log is None:
+                # Also while it stops each answer has to say so.
+                self._number += 1
+                if self._number < http.settings.max_requests and not http.draining and express(self, data):
+                    http.counters.requests += 1
+                    return
+                self._number -= 1
+            try:
+                request = self._engine.take_whole(data)
+            except ClientError as error:
+                self._refuse(error)
+                return
+            if request is not None:
+                self._begin(request)
+                return
+        self._take_in(data)
+
+    def stop_over(self, data: bytes) -> Exchange:
+        """The request *data*, which was taken by express, becomes an exchange."""
+        request = self._engine.take_whole(data)
+        assert request is not None, "what goes express is whole and plain"
+        self._exchange = Exchange(self, request, self._number, body_buffer=self._http.settings.body_buffer)
+        if self._http.access_log is not None:
+            self._exchange.trail = Trail()
+        return self._exchange
+
+    def land(self, status: int, lines: list[bytes], traits: int, body: bytes, now: float) -> None:
+        """The whole answer to what was taken by express; *now* is monotonic seconds."""
+        http = self._http
+        self.flight = None
+        self._since = now
+        if not traits & _STAMPS:
+            lines.append(http.stamp(now))
+        elif traits & _STAMPS != _STAMPS:
+            lines = self._stamped(lines, traits)
+        data = b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body)
+        counters = http.counters
+        counters.responses[status // 100] += 1
+        counters.bytes_out += len(data)
+        self._transport.write(data)
+
+    def _take_in(self, data: bytes) -> None:
         # What is skipped counts from the end of the response, and a head from its first byte; empty
         # lines before it are no such byte, or they would keep a connection for ever.
         if self._exchange is not None:
@@ -125,6 +196,8 @@ class HttpProtocol(asyncio.Protocol):
             self._since = self._http.now()
 
     def eof_received(self) -> bool:
+        if self.flight is not None:
+            self.flight.stop_over()
         if self._exchange is None and not self._is_held_back:
             return False
         if not self._is_broken:
@@ -179,10 +252,20 @@ class HttpProtocol(asyncio.Protocol):
         self._number += 1
         self._http.counters.requests += 1
         settings = self._http.settings
-        self._exchange = Exchange(self, request, self._number, body_buffer=settings.body_buffer)
+        exchange = self._exchange = Exchange(self, request, self._number, body_buffer=settings.body_buffer)
         if self._http.access_log is not None:
-            self._exchange.trail = Trail()
-        self._http.run(self._answer(self._exchange))
+            exchange.trail = Trail()
+        begin = self._http.begin
+        if begin is None:
+            self.run(exchange, partial(self._http.handler, exchange))
+            return
+        try:
+            work = begin(exchange)
+        except Exception as error:  # noqa: BLE001 - as a handler's in a task
+            self.fail(exchange, error)
+        else:
+            if work is not None:
+                self.run(exchange, work)
 
     def _skip(self, event: Body | End) -> None:
         """The rest of a body that the handler did not want."""
@@ -232,40 +315,59 @@ class HttpProtocol(asyncio.Protocol):
 
     # ---- one exchange ----
 
-    async def _answer(self, exchange: Exchange) -> None:
+    def run(self, exchange: Exchange, work: Work) -> None:
+        exchange.has_task = True
+        self._http.run(self._answer(exchange, work))
+
+    async def _answer(self, exchange: Exchange, work: Work) -> None:
         """Run the handler and see to it that there is an end, whatever it does; log it then."""
         try:
-            await self._run_handler(exchange)
+            await self._work(exchange, work)
         finally:
-            if exchange.trail is not None and self._http.access_log is not None:
-                exchange.trail.over()
-                self._http.access_log(exchange, exchange.trail)
+            self._log_access(exchange)
 
-    async def _run_handler(self, exchange: Exchange) -> None:
+    async def _work(self, exchange: Exchange, work: Work) -> None:
         try:
-            await self._http.handler(exchange)
-            if exchange.ended or self._is_aborted or self._is_lost:
-                return
-            status = 0
-            if not exchange.disconnected:  # else there is nobody to finish it for
-                _log.error("the handler of %s left its response unfinished", exchange.request.path)
-                status = 500
+            await work()
         except asyncio.CancelledError:
             self.abort()
             raise
-        except (ClientError, Exhausted, NoServerAvailable, ServerError) as error:
+        except Exception as error:  # noqa: BLE001 - a bug of the handler: logged whole, its client gets a 500
+            self._end_with(exchange, error)
+            return
+        if exchange.ended or self._is_aborted or self._is_lost:
+            return
+        status = 0
+        if not exchange.disconnected:  # else there is nobody to finish it for
+            _log.error("the handler of %s left its response unfinished", exchange.request.path)
+            status = 500
+        self._fail(exchange, status)
+
+    def fail(self, exchange: Exchange, error: Exception) -> None:
+        exchange.has_task = True  # so that it is logged once, here
+        self._end_with(exchange, error)
+        self._log_access(exchange)
+
+    def _log_access(self, exchange: Exchange) -> None:
+        if exchange.trail is not None and self._http.access_log is not None:
+            exchange.trail.over()
+            self._http.access_log(exchange, exchange.trail)
+
+    def _end_with(self, exchange: Exchange, error: Exception) -> None:
+        """What the client gets where there was an error in place of an answer."""
+        if isinstance(error, ClientError | Exhausted | NoServerAvailable | ServerError):
             status = _status_of(error)
             if exchange.trail is not None:
                 exchange.trail.end = str(error)
             if not isinstance(error, ClientError):
                 self._http.report(f"{status} for {exchange.request.path!r}: {error}")
-        except Exception as error:  # noqa: BLE001 - a bug of the handler: logged whole, its client gets a 500
+        else:
             status = 500
             if isinstance(error, OSError) and error.errno in _EXHAUSTED:
                 self._http.report(f"{status} for {exchange.request.path!r}: {error}")
             else:
-                _log.exception("the handler of %s failed", exchange.request.path)
-        if not exchange.ended:
+                _log.error("the handler of %s failed", exchange.request.path, exc_info=error)
+        if not (exchange.ended or self._is_aborted):
             self._fail(exchange, status)
 
     def _fail(self, exchange: Exchange, status: int) -> None:
@@ -279,10 +381,16 @@ class HttpProtocol(asyncio.Protocol):
 
     def _response_over(self) -> None:
         exchange, self._exchange = self._exchange, None
-        self._skipped = exchange.finish() if exchange is not None else 0
+        self._skipped = 0
+        if exchange is not None:
+            self._skipped = exchange.finish()
+            if not exchange.has_task:
+                self._log_access(exchange)
         self._since = self._http.now()
         if self._engine.request_ended:
             self._next_or_close()
+            if not (self._is_paused or self._engine.buffered):
+                return
         else:
             is_too_much = self._skipped > self._http.settings.unread_body
             if self._is_broken or is_too_much or not self._engine.may_continue:
@@ -306,6 +414,8 @@ class HttpProtocol(asyncio.Protocol):
 
     def shutdown(self) -> None:
         """Close when the present exchange is over; at once where none is and none has begun to come."""
+        if self.flight is not None:
+            self.flight.stop_over()
         if self._exchange is None and self._engine.awaits_head and not self._engine.buffered:
             self._transport.close()
 
@@ -328,6 +438,8 @@ class HttpProtocol(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Act on timeouts; called by the server's timer with monotonic seconds."""
         settings = self._http.settings
+        if self.flight is not None:
+            return  # it is the server's turn
         if self._is_stuck(now):
             self._http.counters.client_errors += 1
             self.abort()
@@ -349,6 +461,8 @@ class HttpProtocol(asyncio.Protocol):
         if self._engine.buffered:
             if waited >= settings.request_head:
                 self._refuse(ClientError("the head stopped coming", 408))
+        elif waited >= _IDLE and self.block:
+            self.block = self.tail = b""  # memory of a connection that nobody uses
         elif waited >= (settings.keep_alive if self._number else settings.request_head):
             self._transport.close()
 
@@ -375,6 +489,42 @@ class HttpProtocol(asyncio.Protocol):
         self._check_present()
         self._send(self._head(status, headers, reason))
 
+    def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
+        http, engine = self._http, self._engine
+        if not engine.may_pass or http.draining or self._number >= http.settings.max_requests:
+            return False
+        self._check_present()
+        if not engine.start_as_it_is(status, length):
+            return False
+        if traits & _STAMPS != _STAMPS:
+            lines = self._stamped(lines, traits)
+        http.counters.responses[status // 100] += 1
+        self._send(b"\r\n".join(lines) + b"\r\n\r\n")
+        return True
+
+    def _stamped(self, lines: list[bytes], traits: int) -> list[bytes]:
+        """With Date and Server where they are missing, as `_completed`."""
+        lines = lines.copy()
+        if not traits & _DATE:
+            lines.append(b"Date: " + self._http.date())
+        name = self._http.settings.server_header
+        if name and not traits & _SERVER:
+            lines.append(b"Server: " + name)
+        return lines
+
+    def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
+        http, engine = self._http, self._engine
+        if not engine.may_pass or http.draining or self._number >= http.settings.max_requests:
+            return False
+        self._check_present()
+        if traits & _STAMPS != _STAMPS:
+            lines = self._stamped(lines, traits)
+        http.counters.responses[status // 100] += 1
+        engine.answer_as_it_is()
+        self._send(b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body))
+        self._response_over()
+        return True
+
     def send_body(self, data: bytes) -> None:
         self._check_present()
         self._send(self._engine.body(data))
@@ -389,6 +539,10 @@ class HttpProtocol(asyncio.Protocol):
         head = self._head(status, headers, reason)
         self._send(head + self._engine.body(body) + self._engine.end())
         self._response_over()
+
+    @property
+    def is_clogged(self) -> bool:
+        return self._is_write_paused and not self._is_lost
 
     async def drain(self) -> None:
         while self._is_write_paused and not self._is_lost:

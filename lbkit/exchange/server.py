@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Exchange, Handler
+from lbkit.exchange.exchange import Exchange, Handler, Work
 from lbkit.exchange.protocol import HttpProtocol
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
@@ -38,7 +38,9 @@ class HttpServer:
         clock: Callable[[], float] | None = None,
     ) -> None:
         """*clock* gives monotonic seconds; the running loop's by default."""
-        self.handler = handler
+        self._handler = handler
+        self.begin: Callable[[Exchange], Work | None] | None = getattr(handler, "begin", None)
+        self.express: Callable[[HttpProtocol, bytes], bool] | None = getattr(handler, "express", None)
         self.settings = settings or HttpSettings()
         self.counters = HttpCounters()
         self.connections: set[HttpProtocol] = set()
@@ -51,8 +53,20 @@ class HttpServer:
         self._ends = asyncio.Event()
         """Set when a connection or a handler ends."""
         self._date = (-1, b"")
+        self._stamp = (-1, b"")
         self._reported_at = -1
         self._unreported = 0
+
+    @property
+    def handler(self) -> Handler:
+        """What answers."""
+        return self._handler
+
+    @handler.setter
+    def handler(self, handler: Handler) -> None:
+        self._handler = handler
+        self.begin = getattr(handler, "begin", None)
+        self.express = getattr(handler, "express", None)
 
     def protocol_factory(self, on_close: Callable[[], None] | None = None) -> HttpProtocol:
         """A protocol for one connection; *on_close* is called when that is closed."""
@@ -73,6 +87,14 @@ class HttpServer:
         if self._date[0] != now:
             self._date = (now, format_date(datetime.now(UTC).timestamp()))
         return self._date[1]
+
+    def stamp(self, now: float) -> bytes:
+        """The lines that complete the head of an answer with neither Date nor Server; *now* as of `now`."""
+        second = int(now)
+        if self._stamp[0] != second:
+            name = self.settings.server_header
+            self._stamp = second, b"Date: " + self.date() + (b"\r\nServer: " + name if name else b"")
+        return self._stamp[1]
 
     def report(self, problem: str) -> None:
         """Log a problem that may come with every request, at most once a second."""
@@ -111,6 +133,7 @@ class HttpServer:
         """
         for connection in list(self.connections):
             connection.abort()
+        await asyncio.sleep(0)  # what was just begun holds a place at a server, which only it gives back
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -132,6 +132,8 @@ class Pool:
         self._hears_response = kind.responded is not Balancer.responded
         self._hears_end = kind.ended is not Balancer.ended
         self._probing = kind.probing
+        self.hears = self._hears_response or self._hears_end
+        """Whether the algorithm learns from how long things take."""
         self._candidates, self._weights = [], []
 
     def _watch(self, now: float) -> None:
@@ -192,6 +194,30 @@ class Pool:
         server.counters.picks += 1
         if self._probing:
             self._answer_probes(now)
+        return server
+
+    def offer(self, now: float) -> Server | None:
+        """`pick` and `acquire` in one, for a session of no key.
+
+        None, and nothing has happened, where these are to be called because there is more to it: somebody is
+        full, nobody is there, or there are probes.
+        """
+        if now >= self._due and self._must_look(now):
+            self.advance(now)
+        if self._full or self._probing:
+            return None
+        server = self._pick(now)
+        if server is None:
+            return None
+        counters = server.counters
+        counters.picks += 1
+        counters.sessions += 1
+        server.open_sessions += 1
+        self.open_sessions += 1
+        if 0 < server.limit <= server.open_sessions:
+            self._full.add(server)
+        if self._hears_start:
+            self.balancer.started(server, now)
         return server
 
     def _must_look(self, now: float) -> bool:

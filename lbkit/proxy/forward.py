@@ -21,6 +21,10 @@ the client leaves                                    the server's connection is 
 
 Bodies go both ways at the same time, each piece only after the one before was taken. The client's
 Expect is answered here, when the server's side begins to read, and not sent on.
+
+Most requests need no task: they have no body, a server has a place, and a connection to it is kept. `begin`
+sends such a one on at once, and a `Passage` relays its answer. All others, and those that turn out to need
+another try, go on in a task.
 """
 
 from __future__ import annotations
@@ -31,6 +35,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from lbkit.config.values import KeySource
@@ -43,13 +48,17 @@ from lbkit.errors import (
     ServerError,
     ServerTimeout,
 )
-from lbkit.exchange import Exchange, Trail
+from lbkit.exchange import Exchange, Work
+from lbkit.exchange.exchange import Peer
 from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Hop, forwarded_headers
 from lbkit.http.hop_by_hop import end_to_end
-from lbkit.http.messages import Body, Headers, Request, Response, get, without
+from lbkit.http.messages import Headers, Request, get, without
+from lbkit.http.plain import Trait
 from lbkit.pool import Pool, Waiter
+from lbkit.proxy.express import Arrivals
 from lbkit.proxy.keys import cookie_of, key_reader
+from lbkit.proxy.passage import Passage
 from lbkit.proxy.ticker import Ticker
 from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt
 from lbkit.server import Address, Outcome, Server
@@ -60,6 +69,8 @@ __all__ = ["ForwardSettings", "Forwarder"]
 Connect: TypeAlias = Callable[[Address, float], Awaitable[socket.socket]]
 
 _GOOD_5XX = frozenset({501, 505})  # the request's fault and not the server's (HAProxy, observe layer7)
+_LOOKED_AT = int(Trait.RAW_TARGET | Trait.CLAIM | Trait.UPGRADE | Trait.EXPECT)
+_AS_THEY_CAME = int(Trait.RAW_TARGET)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 
 
@@ -75,8 +86,8 @@ class ForwardSettings:
     """Waiting for a server under its connection limit, else 503; 0 is no limit."""
     idle: float = 4.0
     """How long a connection is kept without a request: below the 5 s of common app servers."""
-    idle_per_server: int = 32
-    """Connections kept for each server (nginx's usual `keepalive 32`)."""
+    idle_per_server: int = 256
+    """Connections kept for each server; those that nobody needs any more go after `idle` seconds anyway."""
     limits: Limits = field(default_factory=Limits)
     """What a response head may have; more is a 502."""
     trusted: Collection[str] = LOOPBACK
@@ -107,12 +118,15 @@ class Forwarder:
         """*name* is what Via calls this proxy; *clock* gives monotonic seconds, as ``loop.time``."""
         self.pool = pool
         self.name = name
+        self._via = name.encode("ascii")
         self._ticker = ticker
-        self._clock = clock
+        self._clock = self.now = clock
         self._connect = connect
         self.settings = settings or ForwardSettings()
         self._idle = IdleConnections(self.settings.idle_per_server, self.settings.idle)
         self._active: set[UpstreamConnection] = set()
+        self._arrivals = Arrivals(self)
+        self._is_ticking = False
 
     @property
     def settings(self) -> ForwardSettings:
@@ -125,21 +139,106 @@ class Forwarder:
         self._key_of = key_reader(settings.key, settings.trusted)
         self._cookie = settings.sticky_cookie.encode()
 
+    # ---- the express way ----
+
+    @property
+    def takes_express(self) -> bool:
+        """Whether a request may be passed on without being looked at for anything but its route."""
+        return not (self._cookie or self.pool.balancer.keyed)
+
+    def kept(self, server: Server, now: float) -> UpstreamConnection | None:
+        """A kept connection to *server*, which is watched from now on; None where there is none."""
+        connection = self._idle.take(server, now)
+        if connection is not None:
+            self._watch(connection)
+            if self.pool.hears:
+                connection.started_at = time.perf_counter()
+        return connection
+
+    def _watch(self, connection: UpstreamConnection) -> None:
+        self._active.add(connection)
+        if not self._is_ticking:
+            self._is_ticking = True
+            self._ticker.wake(self._tick)
+
+    def keep_landed(self, connection: UpstreamConnection, now: float) -> None:
+        """The answer to what went express over *connection* has come."""
+        self._active.discard(connection)
+        self._idle.put(connection, now)
+
+    def go_on(self, connection: UpstreamConnection, exchange: Exchange, started_at: float) -> None:
+        """What went express over *connection* is *exchange* from now on."""
+        attempt = _Attempt(self, connection.server, exchange)
+        if started_at:
+            attempt.started_at = started_at
+        attempt.connected(connection)
+        exchange.on_disconnect = partial(connection.abort, ClientError("the client left", 0))
+        connection.go_on(
+            exchange.request.method, Passage(connection, exchange, attempt.answered, attempt.over)
+        )
+
+    def with_hop(self, lines: list[bytes], client: Peer, scheme: str, host: bytes) -> bytes:
+        """*lines* and what is told to the server of the hop to here, as the end of a head."""
+        origin = b"" if client is None else b"X-Forwarded-For: %b\r\n" % client[0].encode()
+        return b"%b\r\n%bX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nVia: 1.1 %b\r\n\r\n" % (
+            b"\r\n".join(lines),
+            origin,
+            scheme.encode(),
+            host,
+            self._via,
+        )
+
+    # ---- the ordinary way ----
+
+    def begin(self, exchange: Exchange) -> Work | None:
+        """See `PromptHandler.begin`. Raises NoServerAvailable."""
+        if self._cookie or exchange.request.has_body or not _may_reuse(exchange):
+            return partial(self, exchange)
+        pool, now = self.pool, self._clock()
+        key = self._key_of(exchange) if pool.balancer.keyed else None
+        try:
+            server = pool.pick(now, key)
+        except PoolFull:
+            return partial(self, exchange)
+        pool.acquire(server, now)
+        connection = self._idle.take(server, now)
+        if connection is None:
+            return partial(self.serve, exchange, server, True)
+        attempt = _Attempt(self, server, exchange)
+        attempt.connected(connection)
+        self._send(connection, exchange, Passage(connection, exchange, attempt.answered, attempt.over))
+        return None
+
     async def __call__(self, exchange: Exchange) -> None:
         """Answer *exchange*; raises NoServerAvailable, a ServerError or ClientError where it can't be."""
+        await self.serve(exchange, None, _may_reuse(exchange))
+
+    async def again(self, exchange: Exchange, server: Server) -> None:
+        """A kept connection of *server* turned out to be closed: nothing was answered, nobody is to blame."""
+        _check_present(exchange)
+        self._count_retry(server, exchange)
+        await self.serve(exchange, None, False)
+
+    def _count_retry(self, server: Server, exchange: Exchange) -> None:
+        server.counters.retries += 1
+        if exchange.trail is not None:
+            exchange.trail.retries += 1
+
+    async def serve(self, exchange: Exchange, server: Server | None, reuse: bool) -> None:
+        """Try one server after the other, the first one being *server*, already acquired, where given."""
         tried: list[Server] = []
         failure: ServerError | None = None
         has_died = False
         budget = _Budget(self.pool)
-        reuse = _may_reuse(exchange)
         pool, trail = self.pool, exchange.trail
         if trail is not None:
             trail.pool = pool.name
-        key = self._key_of(exchange) if pool.balancer.keyed else None
+        key = self._key_of(exchange) if server is None and pool.balancer.keyed else None
         try:
             while True:
                 try:
-                    server = await self._acquire(exchange, key, tried, budget)
+                    if server is None:
+                        server = await self._acquire(exchange, key, tried, budget)
                 except NoServerAvailable:
                     if failure is not None:
                         raise failure from None  # there were servers, and all failed
@@ -161,9 +260,10 @@ class Forwarder:
                 budget.give_back()
                 if failure is not None and (len(tried) > pool.retries or not budget.take(failure)):
                     raise failure
-                server.counters.retries += 1
-                if trail is not None:
-                    trail.retries += 1
+                self._count_retry(server, exchange)
+                if key is None and pool.balancer.keyed:
+                    key = self._key_of(exchange)
+                server = None
         finally:
             budget.give_back()
 
@@ -206,6 +306,7 @@ class Forwarder:
 
         waiter = self.pool.wait(now, now + limit if limit else math.inf, woken, tuple(tried), only)
         began_at = time.perf_counter()
+        self._is_ticking = True
         self._ticker.wake(self._tick)
         exchange.on_disconnect = lambda: woken(waiter)
         try:
@@ -236,38 +337,19 @@ class Forwarder:
 
     async def _attempt(self, server: Server, exchange: Exchange, reuse: bool, budget: _Budget) -> None:
         """Relay *exchange* over *server*, which is acquired; what goes wrong is counted there."""
-        attempt = _Attempt(self.pool, server, self._clock, exchange.trail)
-        connection: UpstreamConnection | None = None
+        attempt = _Attempt(self, server, exchange)
         try:
             connection = await self._connection(server, reuse)
-            attempt.connected()
+            attempt.connected(connection)
             budget.harmless()
-            self._active.add(connection)
-            self._ticker.wake(self._tick)
             await self._relay(connection, exchange, attempt)
-        except ConnectFailed:
-            attempt.outcome = Outcome.CONNECT_FAILED
-            server.counters.connect_errors += 1
-            raise
-        except ServerTimeout:
-            attempt.outcome = Outcome.TIMEOUT
-            server.counters.timeouts += 1
-            raise
-        except BadResponse as error:
-            assert connection is not None
-            unanswered = not connection.answered and _may_repeat(exchange)
-            # A kept connection that the server had just closed is nobody's fault.
-            was_stale = unanswered and connection.was_kept
-            attempt.outcome = Outcome.CANCELLED if was_stale else Outcome.ERROR
-            server.counters.response_errors += not was_stale
-            if unanswered:
-                raise _Unanswered(str(error), was_kept=connection.was_kept) from error
+        except (ConnectFailed, ServerTimeout, BadResponse) as error:
+            verdict = attempt.judge(error)
+            if verdict is not error:
+                raise verdict from error
             raise
         finally:
-            if connection is not None:
-                self._active.discard(connection)
-                self._keep_or_close(connection)
-            attempt.end()
+            attempt.settle()
 
     async def _connection(self, server: Server, reuse: bool) -> UpstreamConnection:
         if reuse:
@@ -275,44 +357,80 @@ class Forwarder:
             if kept is not None:
                 return kept
         sock = await self._connect(server.address, self.settings.connect)
-        return await adopt(server, sock, self.settings.limits)
+        return await adopt(server, sock, self.settings.limits, self._arrivals)
 
-    def _keep_or_close(self, connection: UpstreamConnection) -> None:
+    def keep_or_close(self, connection: UpstreamConnection) -> None:
+        """The exchange on it is over."""
         server = connection.server
-        still_there = server.name in self.pool and self.pool[server.name] is server
-        if connection.is_reusable and still_there:
+        self._active.discard(connection)
+        if connection.is_reusable and server.name in self.pool and self.pool[server.name] is server:
             self._idle.put(connection, self._clock())
         else:
             connection.abort(BadResponse("the exchange is over"))
 
     # ---- one exchange on one connection ----
 
+    def _send(self, connection: UpstreamConnection, exchange: Exchange, passage: Passage) -> None:
+        """Begin *exchange*, whose answer *passage* takes, on *connection*."""
+        self._watch(connection)
+        exchange.on_disconnect = partial(connection.abort, ClientError("the client left", 0))
+        request = exchange.request
+        head = self._head_as_it_is(exchange)
+        if head is not None:
+            connection.begin_as_it_is(request.method, head, passage)
+            return
+        headers = self._request_headers(exchange, connection.server)
+        try:
+            connection.begin(
+                request.method, request.target.origin_form, headers, passage, has_body=_has_body(request)
+            )
+        except ValueError as error:
+            passage.failed(error)
+
     async def _relay(self, connection: UpstreamConnection, exchange: Exchange, attempt: _Attempt) -> None:
         _check_present(exchange)
-        exchange.on_disconnect = lambda: connection.abort(ClientError("the client left", 0))
-        has_body = _has_body(exchange.request)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def over(error: Exception | None) -> None:
+            if error is None:
+                attempt.settle()
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
+            else:
+                done.set_exception(error)
+
+        edit = (
+            partial(self._with_cookie, exchange=exchange, server=connection.server) if self._cookie else None
+        )
+        passage = Passage(connection, exchange, attempt.answered, over, edit)
         upload: asyncio.Task[None] | None = None
-        request = exchange.request
         try:
-            headers = self._request_headers(exchange, connection.server)
-            connection.begin(request.method, request.target.origin_form, headers, has_body=has_body)
-            if has_body:
+            self._send(connection, exchange, passage)
+            if _has_body(exchange.request):
                 upload = asyncio.get_running_loop().create_task(_upload(exchange, connection))
-            response = await connection.next_event()
-            assert isinstance(response, Response), "a response begins with its head"
-            attempt.answered(response.status)
-            headers = end_to_end(response.headers)
-            if self._cookie:
-                headers = self._with_cookie(headers, exchange, connection.server)
-            await exchange.start(response.status, headers, response.reason)
-            while isinstance(event := await connection.next_event(), Body):
-                await exchange.write(event.data)
-            await exchange.end()
+            await done
+            await exchange.drain()
         finally:
+            passage.cancel()
             exchange.on_disconnect = None
             if upload is not None and not upload.done():
                 upload.cancel()
                 await asyncio.gather(upload, return_exceptions=True)
+
+    def _head_as_it_is(self, exchange: Exchange) -> bytes | None:
+        """The head for the server, made of the lines that came; None where they have to be looked at."""
+        request = exchange.request
+        plain = request.plain
+        if plain is None or request.has_body or plain.traits & _LOOKED_AT != _AS_THEY_CAME:
+            return None
+        lines = plain.lines
+        if plain.hops is not None:
+            lines = lines.copy()
+            for place in reversed(plain.hops):
+                del lines[place]
+        return self.with_hop(lines, exchange.client, exchange.scheme, plain.host)
 
     def _request_headers(self, exchange: Exchange, server: Server) -> Headers:
         request = exchange.request
@@ -346,7 +464,8 @@ class Forwarder:
             self.pool.advance(now)
         for connection in list(self._active):
             connection.check(now, self.settings.server)
-        return bool(self._active) or len(self._idle) > 0 or self.pool.waiting > 0
+        self._is_ticking = bool(self._active) or len(self._idle) > 0 or self.pool.waiting > 0
+        return self._is_ticking
 
     def forget(self, server: Server) -> None:
         """Close the connections that are kept for *server*."""
@@ -389,37 +508,96 @@ class _Budget:
 
 
 class _Attempt:
-    """One try at one server: times it and says how it ended."""
+    """One try at one server, which is acquired: times it, and says there how it ended."""
 
-    def __init__(self, pool: Pool, server: Server, clock: Callable[[], float], trail: Trail | None) -> None:
-        self.outcome = Outcome.CANCELLED
+    __slots__ = (
+        "_connection",
+        "_exchange",
+        "_forwarder",
+        "_is_settled",
+        "_outcome",
+        "_pool",
+        "_server",
+        "_trail",
+        "started_at",
+    )
+
+    def __init__(self, forwarder: Forwarder, server: Server, exchange: Exchange) -> None:
+        self._outcome = Outcome.CANCELLED
         """Until something else is known: whatever ends it without an answer was not the server."""
-        self._pool = pool
+        self._forwarder = forwarder
+        self._pool = forwarder.pool
         self._server = server
-        self._clock = clock
-        self._trail = trail
-        self._started_at = time.perf_counter()  # finer than the loop's clock, which may go by milliseconds
+        self._exchange = exchange
+        self._trail = trail = exchange.trail
+        self._connection: UpstreamConnection | None = None
+        self._is_settled = False
+        self.started_at = time.perf_counter()  # finer than the loop's clock, which may go by milliseconds
         if trail is not None:
-            trail.ask(server.name, self._started_at)
+            trail.pool = self._pool.name
+            trail.ask(server.name, self.started_at)
 
-    def connected(self) -> None:
-        """The connection stands, new or kept."""
+    def connected(self, connection: UpstreamConnection) -> None:
+        """*connection* stands, new or kept."""
+        self._connection = connection
         if self._trail is not None:
-            self._trail.connect = time.perf_counter() - self._started_at
+            self._trail.connect = time.perf_counter() - self.started_at
 
     def answered(self, status: int) -> None:
         """The head of the answer has come."""
-        self.outcome = Outcome.ERROR if status >= 500 and status not in _GOOD_5XX else Outcome.DONE
-        seconds = time.perf_counter() - self._started_at
+        self._outcome = Outcome.ERROR if status >= 500 and status not in _GOOD_5XX else Outcome.DONE
+        if self._trail is None and not self._pool.hears_responses:
+            return
+        seconds = time.perf_counter() - self.started_at
         if self._trail is not None:
             self._trail.response = seconds - self._trail.connect
-        if self._pool.hears_responses:
-            self._pool.responded(self._server, seconds, self._clock())
+        self._pool.responded(self._server, seconds, self._forwarder.now())
 
-    def end(self) -> None:
-        """It is over."""
-        seconds = time.perf_counter() - self._started_at
-        self._pool.release(self._server, self._clock(), seconds, self.outcome)
+    def judge(self, error: Exception) -> Exception:
+        """What went wrong is counted at the server; the error to go on with."""
+        counters = self._server.counters
+        if isinstance(error, ConnectFailed):
+            self._outcome = Outcome.CONNECT_FAILED
+            counters.connect_errors += 1
+        elif isinstance(error, ServerTimeout):
+            self._outcome = Outcome.TIMEOUT
+            counters.timeouts += 1
+        elif isinstance(error, BadResponse):
+            connection = self._connection
+            assert connection is not None
+            unanswered = not connection.answered and _may_repeat(self._exchange)
+            # A kept connection that the server had just closed is nobody's fault.
+            was_stale = unanswered and connection.was_kept
+            self._outcome = Outcome.CANCELLED if was_stale else Outcome.ERROR
+            counters.response_errors += not was_stale
+            if unanswered:
+                return _Unanswered(str(error), was_kept=connection.was_kept)
+        return error
+
+    def over(self, error: Exception | None) -> None:
+        """The end of a passage that no task waits for."""
+        exchange = self._exchange
+        exchange.on_disconnect = None
+        if error is None:
+            self.settle()
+            return
+        verdict = self.judge(error)
+        self.settle()
+        if isinstance(verdict, _Unanswered):
+            exchange.run(partial(self._forwarder.again, exchange, self._server))
+        else:
+            exchange.fail(verdict)
+
+    def settle(self) -> None:
+        """It is over: the server has its place back, and the connection is kept or closed."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        forwarder = self._forwarder
+        if self._connection is not None:
+            forwarder.keep_or_close(self._connection)
+        seconds = time.perf_counter() - self.started_at
+        self._pool.release(self._server, forwarder.now(), seconds, self._outcome)
 
 
 class _Unanswered(BadResponse):

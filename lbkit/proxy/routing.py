@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from lbkit.errors import ClientError
-from lbkit.exchange import Exchange, Handler
+from lbkit.exchange import Exchange, Handler, Work
 from lbkit.http.routes import RouteTable
+from lbkit.proxy.express import Express
+from lbkit.proxy.forward import Forwarder
 
 __all__ = ["RouteHandler"]
 
@@ -15,10 +20,31 @@ class RouteHandler:
     def __init__(self, table: RouteTable[Handler], default: Handler | None = None) -> None:
         self._table = table
         self._default = default
+        self.express = Express(self._forwarder_for)
+
+    def _forwarder_for(self, host: bytes, path: bytes) -> Forwarder | None:
+        """Who forwards a request; None where anybody else answers it."""
+        handler = self._default
+        if self._table.routes:
+            handler = self._table.match(host.decode("latin-1"), path) or handler
+        return handler if isinstance(handler, Forwarder) else None
+
+    def begin(self, exchange: Exchange) -> Work | None:
+        """See `PromptHandler.begin`."""
+        handler = self._choose(exchange)
+        begin: Callable[[Exchange], Work | None] | None = getattr(handler, "begin", None)
+        return partial(handler, exchange) if begin is None else begin(exchange)
+
+    def _choose(self, exchange: Exchange) -> Handler:
+        """Raises ClientError (404) when nothing is there for the host and path."""
+        handler = self._default
+        if self._table.routes:
+            request = exchange.request
+            handler = self._table.match(request.host, request.path) or handler
+        if handler is None:
+            raise ClientError("no route for this host and path", 404)
+        return handler
 
     async def __call__(self, exchange: Exchange) -> None:
         """Raises ClientError (404) when nothing is there for the host and path."""
-        handler = self._table.match(exchange.request.host, exchange.request.path) or self._default
-        if handler is None:
-            raise ClientError("no route for this host and path", 404)
-        await handler(exchange)
+        await self._choose(exchange)(exchange)

@@ -11,27 +11,58 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from lbkit.errors import BadResponse, ConnectFailed, ServerTimeout
+from lbkit.exchange import HttpProtocol
 from lbkit.http.engine import ClientEngine, Limits
-from lbkit.http.messages import Body, End, Headers, Interim, Response
+from lbkit.http.messages import Headers, Response
 from lbkit.server import Server
 
-__all__ = ["IdleConnections", "UpstreamConnection", "adopt"]
+__all__ = ["IdleConnections", "Sink", "UpstreamConnection", "adopt"]
 
-_BUFFER = 64 * 1024
+
+class Arrivals(Protocol):
+    """Who is told of what goes express; see `lbkit.proxy.express`."""
+
+    def land(self, connection: UpstreamConnection, data: bytes) -> bool:
+        """The answer *data* has come; False where it has to stop over first."""
+
+    def stop_over(self, connection: UpstreamConnection) -> None:
+        """It goes on as an exchange, whose sink `UpstreamConnection.go_on` is given."""
+
+
+class Sink(Protocol):
+    """Who takes the answer to the present request."""
+
+    def whole(self, response: Response, body: bytes) -> None:
+        """The whole answer has come at once."""
+
+    def received(self) -> None:
+        """Something has come, or the end of it: `UpstreamConnection.next_event` may have more."""
+
+    def failed(self, error: Exception) -> None:
+        """There will be no more."""
 
 
 class UpstreamConnection(asyncio.Protocol):
     """One connection to *server*.
 
-    Use: `begin` a request, `write` its body and `finish` it; meanwhile `next_event` until the End. When
-    `is_reusable`, begin another one.
+    Use: `begin` a request, `write` its body and `finish` it; the *sink* is told when there is something of
+    the answer, and takes it with `next_event` until the End. When `is_reusable`, begin another one.
     """
 
-    def __init__(self, server: Server, limits: Limits) -> None:
+    def __init__(self, server: Server, limits: Limits, arrivals: Arrivals | None = None) -> None:
+        """*arrivals* are told of answers to what goes express."""
         self.server = server
+        self.limits = limits
+        self.client: HttpProtocol | None = None
+        """Whose request is under way here by express, if any; then `request` is its head."""
+        self.request = b""
+        self.is_head = False
+        self.started_at = 0.0
+        """When, by ``time.perf_counter``."""
+        self._arrivals = arrivals
         self.requests = 0
         """Requests begun on this connection."""
         self.answered = False
@@ -39,16 +70,16 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
         """Set while the connection is kept: called when it can be kept no more."""
-        self._limits = limits
         self._engine = ClientEngine(limits)
+        self.next_event = self._engine.next_event
+        """The next part of the answer; None where more has to come. Raises BadResponse."""
+        self._sink: Sink | None = None
         self._loop = asyncio.get_running_loop()
         self._error: Exception | None = None
         self._is_lost = False
         self._sent_all = False
-        self._unread = 0
         self._is_paused = False
         self._is_write_paused = False
-        self._reader: asyncio.Future[None] | None = None
         self._writer: asyncio.Future[None] | None = None
         self._moved_at = 0.0
 
@@ -59,17 +90,25 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self.on_idle_end is not None:
-            self.close()  # nobody asked: whatever it is, it must not be taken for the next answer
+            self.on_idle_end(self)  # nobody asked: whatever it is, it must not be taken for the next answer
+            self.close()
             return
         self.server.counters.bytes_out += len(data)
-        self.answered = True
+        if self.client is not None:
+            assert self._arrivals is not None
+            if self._arrivals.land(self, data):
+                return
+            self._arrivals.stop_over(self)
+        sink, engine = self._sink, self._engine
+        if not self.answered:
+            self.answered = True
+            if sink is not None and (whole := engine.take_whole(data)) is not None:
+                sink.whole(*whole)
+                return
         self._moved_at = self._loop.time()
-        self._engine.receive(data)
-        self._unread += len(data)
-        if self._unread > _BUFFER and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
-        _wake(self._reader)
+        engine.receive(data)
+        if sink is not None:
+            sink.received()
 
     def eof_received(self) -> None:
         self._end_of_input(None)
@@ -79,14 +118,24 @@ class UpstreamConnection(asyncio.Protocol):
         self._end_of_input(exc)
         _wake(self._writer)
 
+    def stop_over(self) -> None:
+        """What is under way by express becomes an ordinary exchange."""
+        assert self._arrivals is not None
+        self._arrivals.stop_over(self)
+
     def _end_of_input(self, exc: Exception | None) -> None:
+        if self.client is not None:
+            self.stop_over()
         if self.on_idle_end is not None:
             self.on_idle_end(self)
-        if self._error is None and exc is not None:
-            self._error = BadResponse(f"{self.server.name}: connection lost: {exc}")
-        if self._error is None:  # only a clean close may end a body
-            self._engine.receive(b"")
-        _wake(self._reader)
+        if self._error is not None:
+            return
+        if exc is not None:
+            self._fail(BadResponse(f"{self.server.name}: connection lost: {exc}"))
+            return
+        self._engine.receive(b"")  # only a clean close may end a body
+        if self._sink is not None:
+            self._sink.received()
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -108,19 +157,63 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether the present request is not the first one: the server may have just closed."""
         return self.requests > 1
 
-    def begin(self, method: str, target: bytes, headers: Headers, *, has_body: bool) -> None:
-        """Send a request's head."""
-        if self.requests:
-            self._engine = ClientEngine(self._limits)
-        self.requests += 1
-        self.answered = False
-        self._sent_all = False
-        self.server.counters.requests += 1
+    def begin(self, method: str, target: bytes, headers: Headers, sink: Sink, *, has_body: bool) -> None:
+        """Send a request's head. Raises ValueError for one that cannot be sent."""
+        self._start(sink)
         head = self._engine.request(method, target, headers)
         if not has_body:
             head += self._engine.end()
             self._sent_all = True
         self._send(head)
+
+    def begin_as_it_is(self, method: str, head: bytes, sink: Sink) -> None:
+        """Send the *head* of a request without a body, which is known to be well-formed."""
+        self._start(sink)
+        engine = self._engine
+        engine.begin_as_it_is(method)
+        engine.end()
+        self._sent_all = True
+        self._send(head)
+
+    def fly(self, client: HttpProtocol, request: bytes, head: bytes, is_head: bool, now: float) -> None:
+        """Send *head* for *client*, without a sink: see `lbkit.proxy.express`."""
+        self.client = client
+        self.request = request
+        self.is_head = is_head
+        self.requests += 1
+        self.answered = False
+        self._sent_all = True
+        self._moved_at = now
+        counters = self.server.counters
+        counters.requests += 1
+        counters.bytes_in += len(head)
+        self._transport.write(head)
+
+    def go_on(self, method: str, sink: Sink) -> None:
+        """*sink* takes the answer to what `fly` sent."""
+        self._engine.next_cycle()
+        self._engine.begin_as_it_is(method)
+        self._engine.end()
+        self._sink = sink
+
+    def _start(self, sink: Sink) -> None:
+        if self.requests:
+            self._engine.next_cycle()
+        self.requests += 1
+        self.answered = False
+        self._sent_all = False
+        self.server.counters.requests += 1
+        self._sink = sink
+        if self._is_lost or self._error is not None:
+            # Its end was told before anybody listened.
+            self._loop.call_soon(self._end_again, sink)
+
+    def _end_again(self, sink: Sink) -> None:
+        if self._sink is sink:
+            if self._error is not None:
+                sink.failed(self._error)
+            else:
+                sink.received()
 
     async def write(self, data: bytes) -> bool:
         """Send a piece of the request's body and wait while the server is slow; False: it is gone."""
@@ -144,35 +237,22 @@ class UpstreamConnection(asyncio.Protocol):
             self.server.counters.bytes_in += len(data)
             self._transport.write(data)
 
-    async def next_event(self) -> Response | Body | End:
-        """The next part of the response; 1xx heads are skipped.
+    def release(self) -> None:
+        """The sink wants no more: it has the whole answer, or has given up."""
+        self._sink = None
+        self.resume()  # while kept it must see the server close, or send what nobody asked for
 
-        Raises BadResponse, ServerTimeout, or what `abort` was given.
-        """
-        while True:
-            event = self._engine.next_event()
-            if isinstance(event, Interim):
-                continue
-            if isinstance(event, End):
-                self._read_on()  # while kept it must see the server close, or send what nobody asked for
-            if event is not None:
-                return event
-            await self._more()
+    def pause(self) -> None:
+        """Whoever gets the answer is slow: read no more for now."""
+        if not self._is_paused and not self._transport.is_closing():
+            self._is_paused = True
+            self._transport.pause_reading()
 
-    async def _more(self) -> None:
-        if self._error is not None:
-            raise self._error
-        self._read_on()
-        self._reader = self._loop.create_future()
-        try:
-            await self._reader
-        finally:
-            self._reader = None
-
-    def _read_on(self) -> None:
-        self._unread = 0
+    def resume(self) -> None:
+        """Read on."""
         if self._is_paused and not self._transport.is_closing():
             self._is_paused = False
+            self._moved_at = self._loop.time()
             self._transport.resume_reading()
 
     # ---- ends ----
@@ -180,17 +260,25 @@ class UpstreamConnection(asyncio.Protocol):
     def check(self, now: float, timeout: float) -> None:
         """Give up when the server has not moved for *timeout* seconds while it was its turn.
 
-        It is not while the client is slow to send the rest of its request.
+        It is not while the client is slow to send the rest of its request, or to take the answer.
         """
-        servers_turn = self._reader is not None and (self._sent_all or self._is_write_paused)
+        is_asked = self._sink is not None or self.client is not None
+        servers_turn = is_asked and not self._is_paused and (self._sent_all or self._is_write_paused)
         if servers_turn and now - self._moved_at >= timeout:
             self.abort(ServerTimeout(f"{self.server.name}: silent for {timeout:g} s"))
 
     def abort(self, error: Exception) -> None:
         """Drop the connection at once; whoever waits for the response gets *error*."""
-        self._error = self._error or error
+        if self.client is not None:
+            self.stop_over()
         self._transport.abort()
-        _wake(self._reader)
+        self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+            if self._sink is not None:
+                self._sink.failed(error)
 
     def close(self) -> None:
         """Close the connection."""
@@ -202,13 +290,15 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
-async def adopt(server: Server, sock: socket.socket, limits: Limits) -> UpstreamConnection:
+async def adopt(
+    server: Server, sock: socket.socket, limits: Limits, arrivals: Arrivals | None = None
+) -> UpstreamConnection:
     """Make a connection of *sock*, a connected socket, which belongs to it from now on.
 
     Raises ConnectFailed when it has been lost already.
     """
     loop = asyncio.get_running_loop()
-    connection = UpstreamConnection(server, limits)
+    connection = UpstreamConnection(server, limits, arrivals)
     make = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
     try:
         await make(lambda: connection, sock=sock)
@@ -235,16 +325,17 @@ class IdleConnections:
     def take(self, server: Server, now: float) -> UpstreamConnection | None:
         """One for *server*, None where there is none."""
         stack = self._kept.get(server)
-        while stack and now - stack[-1].idle_since < self.idle:
+        if stack and now - stack[-1].idle_since < self.idle:
             connection = stack.pop()
             connection.on_idle_end = None
-            if connection.is_reusable:
-                return connection
+            return connection
         return None
 
     def put(self, connection: UpstreamConnection, now: float) -> None:
         """Keep *connection*; the oldest one of its server goes when there are too many."""
-        stack = self._kept.setdefault(connection.server, [])
+        stack = self._kept.get(connection.server)
+        if stack is None:
+            stack = self._kept[connection.server] = []
         connection.idle_since = now
         connection.on_idle_end = self._discard
         stack.append(connection)

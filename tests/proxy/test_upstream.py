@@ -7,7 +7,7 @@ import pytest
 
 from lbkit.errors import BadResponse, ServerTimeout
 from lbkit.http.engine import Limits
-from lbkit.http.messages import Body, End, Response
+from lbkit.http.messages import Body, End, Interim, Response
 from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt
 from lbkit.server import Server
 from tests.support.loops import on_both_loops, settle
@@ -33,14 +33,51 @@ async def answer(theirs: socket.socket, data: bytes) -> bytes:
     return request
 
 
-def get(connection: UpstreamConnection) -> None:
-    connection.begin("GET", b"/x?y", HOST, has_body=False)
+class Taker:
+    """Takes an answer when the test wants some of it."""
+
+    def __init__(self, connection: UpstreamConnection) -> None:
+        self.connection = connection
+        self.error: Exception | None = None
+        self.events: list[Response | Body | End] = []
+        self.news = asyncio.Event()
+
+    def whole(self, response: Response, body: bytes) -> None:
+        self.events = [response, *([Body(body)] if body else []), End()]
+        self.news.set()
+
+    def received(self) -> None:
+        self.news.set()
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+        self.news.set()
+
+    async def next_event(self) -> Response | Body | End:
+        async with asyncio.timeout(5):
+            while True:
+                if self.error is not None:
+                    raise self.error
+                event = self.events.pop(0) if self.events else self.connection.next_event()
+                if isinstance(event, Interim):
+                    continue
+                if isinstance(event, End):
+                    self.connection.release()
+                if event is not None:
+                    return event
+                self.news.clear()
+                await self.news.wait()
 
 
-async def end_of(connection: UpstreamConnection) -> None:
-    async with asyncio.timeout(5):
-        while not isinstance(await connection.next_event(), End):
-            pass
+def get(connection: UpstreamConnection) -> Taker:
+    taker = Taker(connection)
+    connection.begin("GET", b"/x?y", HOST, taker, has_body=False)
+    return taker
+
+
+async def end_of(taker: Taker) -> None:
+    while not isinstance(await taker.next_event(), End):
+        pass
 
 
 @on_both_loops
@@ -48,12 +85,12 @@ async def test_two_requests_on_one_connection() -> None:
     server = Server("a", "127.0.0.1:1")
     connection, theirs = await pair(server)
     for _ in range(2):
-        get(connection)
+        taker = get(connection)
         request = await answer(
             theirs, b"HTTP/1.1 100 C\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
         )
         assert request == b"GET /x?y HTTP/1.1\r\nHost: h\r\n\r\n"
-        events = [await connection.next_event() for _ in range(3)]
+        events = [await taker.next_event() for _ in range(3)]
         assert isinstance(events[0], Response) and events[1:] == [Body(b"hi"), End()]
         assert connection.is_reusable
     assert server.counters.requests == 2
@@ -65,7 +102,8 @@ async def test_two_requests_on_one_connection() -> None:
 @on_both_loops
 async def test_a_body_goes_out_while_the_server_is_slow() -> None:
     connection, theirs = await pair()
-    connection.begin("POST", b"/", [*HOST, (b"Transfer-Encoding", b"chunked")], has_body=True)
+    taker = Taker(connection)
+    connection.begin("POST", b"/", [*HOST, (b"Transfer-Encoding", b"chunked")], taker, has_body=True)
     writing = asyncio.create_task(connection.write(b"x" * 10_000_000))
     await asyncio.sleep(0.01)
     assert not writing.done()
@@ -74,16 +112,17 @@ async def test_a_body_goes_out_while_the_server_is_slow() -> None:
         assert await writing is False
         assert await connection.write(b"more") is False
         with pytest.raises(BadResponse):
-            await connection.next_event()
+            await taker.next_event()
     connection.finish()
 
 
 @on_both_loops
 async def test_a_slow_reader_holds_the_server_back() -> None:
     connection, theirs = await pair()
-    get(connection)
+    taker = get(connection)
     await answer(theirs, b"HTTP/1.1 200 OK\r\nContent-Length: 90000000\r\n\r\n")
-    await connection.next_event()
+    await taker.next_event()
+    connection.pause()
     loop = asyncio.get_running_loop()
     sending = loop.create_task(loop.sock_sendall(theirs, b"x" * 90_000_000))
     await asyncio.sleep(0.05)
@@ -100,8 +139,9 @@ async def test_a_slow_reader_holds_the_server_back() -> None:
 async def test_a_silent_server_is_given_up_only_when_it_is_its_turn() -> None:
     connection, theirs = await pair()
     loop = asyncio.get_running_loop()
-    connection.begin("POST", b"/", [*HOST, (b"Content-Length", b"2")], has_body=True)
-    waiting = asyncio.create_task(connection.next_event())
+    taker = Taker(connection)
+    connection.begin("POST", b"/", [*HOST, (b"Content-Length", b"2")], taker, has_body=True)
+    waiting = asyncio.create_task(taker.next_event())
     await settle()
     connection.check(loop.time() + 100, 60)
     await settle()
@@ -125,15 +165,15 @@ async def test_a_reset_is_no_end_of_a_body() -> None:
     theirs, _ = listening.accept()
     theirs.setblocking(False)
     connection = await adopt(SERVER, ours, Limits())
-    get(connection)
+    taker = get(connection)
     await answer(theirs, b"HTTP/1.1 200 OK\r\n\r\nhalf")
-    assert isinstance(await connection.next_event(), Response)
-    assert isinstance(await connection.next_event(), Body)
+    assert isinstance(await taker.next_event(), Response)
+    assert isinstance(await taker.next_event(), Body)
     theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     theirs.close()
     listening.close()
     with pytest.raises(BadResponse):
-        await end_of(connection)
+        await end_of(taker)
 
 
 # ---- kept connections ----
@@ -147,9 +187,9 @@ async def kept(
     idle: IdleConnections, now: float, server: Server = SERVER, response: bytes = b"HTTP/1.1 204 N\r\n\r\n"
 ) -> tuple[UpstreamConnection, socket.socket]:
     connection, theirs = await pair(server)
-    get(connection)
+    taker = get(connection)
     await answer(theirs, response)
-    await end_of(connection)
+    await end_of(taker)
     idle.put(connection, now)
     return connection, theirs
 

@@ -7,8 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from lbkit.exchange import HttpSettings
+from lbkit.http.routes import RouteTable
 from lbkit.pool import Pool
 from lbkit.proxy.forward import Forwarder, ForwardSettings
+from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.ticker import Ticker
 from lbkit.server import Server
 from tests.exchange.wire import Client, Site, site
@@ -79,12 +81,12 @@ class Proxy:
 async def proxy(
     *servers: Server, settings: ForwardSettings | None = None, http: HttpSettings | None = None
 ) -> AsyncIterator[Proxy]:
-    """A proxy in front of *servers* under round robin."""
+    """A proxy in front of *servers* under round robin, as a listener has it: with the express way."""
     loop = asyncio.get_running_loop()
     ticker = Ticker(loop)
     forwarder = Forwarder(make_pool(*servers), "lb", settings, ticker=ticker, clock=loop.time)
     try:
-        async with site(forwarder, http) as where:
+        async with site(RouteHandler(RouteTable(), forwarder), http) as where:
             yield Proxy(where, forwarder)
     finally:
         forwarder.close()

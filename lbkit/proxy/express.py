@@ -1,0 +1,166 @@
+"""The express way: for a request that needs nothing but to be passed on.
+
+Most requests to a busy proxy are of one kind: no body, a plain head, a server with room and a kept connection
+to it, and an answer that comes whole. Such a one gets no object of its own. The client's connection and the
+server's point at each other while it is under way, and that is all.
+
+Whenever anything is not of that kind (the head, the answer, a timeout, a client that says something in the
+meantime) the request becomes an `Exchange` and goes on as any other: `Arrivals.stop_over`. So nothing is
+decided here. What this way leaves out the ordinary one does, and the same tests run over both.
+
+A client on a kept connection mostly repeats its fields, request after request. What follows from them is
+kept with the connection, and as long as they stay the same to the byte only the request line is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from lbkit.errors import ClientError
+from lbkit.exchange import Exchange, HttpProtocol
+from lbkit.exchange.exchange import Peer
+from lbkit.http.plain import Trait, parse_request, survey_response
+from lbkit.pool import Pool
+from lbkit.proxy.upstream import UpstreamConnection
+from lbkit.server import Outcome, Server
+
+__all__ = ["Arrivals", "Express", "Way"]
+
+# A path of plain segments, each as it is to be compared: no escapes, no dots first, none empty but the last.
+_LINE = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) ((?:/(?![./])[!\"$&-.0->@-~]*)+)(?:\?[!\"$-~]*)? HTTP/1\.1")
+_ORDINARY = int(Trait.RAW_TARGET | Trait.HOST)
+_LOOKED_AT = int(Trait.RAW_TARGET | Trait.HOST | Trait.CLAIM | Trait.UPGRADE | Trait.EXPECT | Trait.CLOSE)
+_NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.CLOSE)
+_LONGEST_KEPT = 2048
+_GOOD_5XX = (501, 505)
+
+
+class Way(Protocol):
+    """What is needed of a forwarder."""
+
+    pool: Pool
+    now: Callable[[], float]
+
+    @property
+    def takes_express(self) -> bool: ...
+
+    def kept(self, server: Server, now: float) -> UpstreamConnection | None: ...
+
+    def keep_landed(self, connection: UpstreamConnection, now: float) -> None: ...
+
+    def with_hop(self, lines: list[bytes], client: Peer, scheme: str, host: bytes) -> bytes: ...
+
+    async def serve(self, exchange: Exchange, server: Server | None, reuse: bool) -> None: ...
+
+    def go_on(self, connection: UpstreamConnection, exchange: Exchange, started_at: float) -> None: ...
+
+
+class Express:
+    """The beginning of the way, for the clients of one listener."""
+
+    def __init__(self, choose: Callable[[bytes, bytes], Way | None]) -> None:
+        """*choose* gives the forwarder for a Host and a path; None where something else answers."""
+        self._choose = choose
+
+    def __call__(self, wire: HttpProtocol, data: bytes) -> bool:
+        """Send the request *data* on; False, and nothing has happened, where it is not of the kind."""
+        start = data.find(b"\r\n")
+        block = data[start:]
+        if block != wire.block and not self._learn(wire, data, block):
+            return False
+        line = _LINE.fullmatch(data, 0, start)
+        if line is None or len(data) > wire.limits.head_size:
+            return False
+        forwarder = self._choose(wire.host, line[2])
+        if forwarder is None or not forwarder.takes_express:
+            return False
+        now = forwarder.now()
+        server = forwarder.pool.offer(now)
+        if server is None:
+            return False
+        connection = forwarder.kept(server, now)
+        if connection is None:
+            exchange = wire.stop_over(data)
+            exchange.run(partial(forwarder.serve, exchange, server, True))
+            return True
+        wire.flight = connection
+        connection.fly(wire, data, data[:start] + wire.tail, line[1] == b"HEAD", now)
+        return True
+
+    def _learn(self, wire: HttpProtocol, data: bytes, block: bytes) -> bool:
+        """Whether the fields of *data* ask for nothing special; what follows from them is kept then."""
+        if data.find(b"\r\n\r\n") + 4 != len(data):
+            return False
+        try:
+            request = parse_request(data, wire.limits.fields)
+        except ClientError:
+            return False
+        if request is None or request.has_body:
+            return False
+        plain = request.plain
+        assert plain is not None
+        if plain.traits & _LOOKED_AT != _ORDINARY:
+            return False
+        forwarder = self._choose(plain.host, request.path)
+        if forwarder is None:
+            return False
+        lines = plain.lines
+        if plain.hops is not None:
+            lines = lines.copy()
+            for place in reversed(plain.hops):
+                del lines[place]
+        lines[0] = b""
+        wire.tail = forwarder.with_hop(lines, wire.client, wire.scheme, plain.host)
+        wire.host = plain.host
+        wire.block = block if len(block) <= _LONGEST_KEPT else b""
+        return True
+
+
+class Arrivals:
+    """The end of the way, for the servers of *forwarder*."""
+
+    def __init__(self, forwarder: Way) -> None:
+        self._forwarder = forwarder
+
+    def land(self, connection: UpstreamConnection, data: bytes) -> bool:
+        """The answer *data* has come; False, and nothing has happened, where it is not of the kind."""
+        end = data.find(b"\r\n\r\n") + 4
+        if end < 4 or end > connection.limits.head_size:
+            return False
+        seen = survey_response(data[:end], connection.limits.fields)
+        if seen is None:
+            return False
+        status, lines, traits, hops, length = seen
+        if connection.is_head or status == 204 or status == 304:
+            length = 0
+        if len(data) - end != length or traits & _NOT_ORDINARY:
+            return False
+        if hops is not None:
+            for place in reversed(hops):
+                del lines[place]
+        wire = connection.client
+        assert wire is not None
+        forwarder, server = self._forwarder, connection.server
+        pool, now = forwarder.pool, forwarder.now()
+        seconds = 0.0
+        if pool.hears:
+            seconds = time.perf_counter() - connection.started_at
+            pool.responded(server, seconds, now)
+        failed = status >= 500 and status not in _GOOD_5XX
+        pool.release(server, now, seconds, Outcome.ERROR if failed else Outcome.DONE)
+        connection.client = None
+        forwarder.keep_landed(connection, now)
+        wire.land(status, lines, traits, data[end:], now)
+        return True
+
+    def stop_over(self, connection: UpstreamConnection) -> None:
+        """What is under way on *connection* goes on in the ordinary way."""
+        wire = connection.client
+        assert wire is not None
+        connection.client = wire.flight = None
+        exchange = wire.stop_over(connection.request)
+        self._forwarder.go_on(connection, exchange, connection.started_at)
