@@ -221,10 +221,10 @@ def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | No
     length = -1
     host = b""
     hops: list[int] | None = None
-    for line in lines:
-        if not place:  # the start line
-            place = 1
-            continue
+    fields = iter(lines)
+    next(fields)  # the start line
+    for line in fields:
+        place += 1
         name, colon, value = line.partition(b": ")
         kind = kinds.get(name)
         if kind is None:
@@ -255,7 +255,6 @@ def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | No
                 if hops is None:
                     hops = []
                 hops.append(place)
-        place += 1
     if traits & _LENGTH and traits & _CODING:
         return None
     return traits, hops, host, length

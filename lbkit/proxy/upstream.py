@@ -318,6 +318,7 @@ class IdleConnections:
         self.per_server = per_server
         self.idle = idle
         self._kept: dict[Server, list[UpstreamConnection]] = {}
+        self._on_end = self._discard
 
     def __len__(self) -> int:
         return sum(len(stack) for stack in self._kept.values())
@@ -337,7 +338,7 @@ class IdleConnections:
         if stack is None:
             stack = self._kept[connection.server] = []
         connection.idle_since = now
-        connection.on_idle_end = self._discard
+        connection.on_idle_end = self._on_end
         stack.append(connection)
         if len(stack) > self.per_server:
             self._drop(stack.pop(0))
