@@ -217,14 +217,13 @@ def _headers(lines: list[bytes]) -> Headers:
 def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | None:
     """Traits, places of fields for one hop, Host and Content-Length of a head; None where it is not plain."""
     kinds = _kinds
-    traits = place = 0
+    traits = 0
     length = -1
     host = b""
     hops: list[int] | None = None
     fields = iter(lines)
     next(fields)  # the start line
-    for line in fields:
-        place += 1
+    for place, line in enumerate(fields, 1):
         name, colon, value = line.partition(b": ")
         kind = kinds.get(name)
         if kind is None:
