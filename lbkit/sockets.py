@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import stat
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from lbkit.errors import ConnectFailed, Exhausted, StartFailed
 from lbkit.kernel.poller import ERROR, HANG_UP, WRITABLE, Poller
 from lbkit.server import Address
 
-__all__ = ["EXHAUSTED", "Dial", "bind", "connect"]
+__all__ = ["EXHAUSTED", "Dial", "bind", "connect", "reset"]
 
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 """What accept(2) and socket(2) fail with where this process or machine has no room left."""
@@ -54,6 +55,17 @@ def bind(address: Address, *, reuse_port: bool = False) -> socket.socket:
         sock.close()
         raise StartFailed(_why_not_bound(address, error)) from None
     return sock
+
+
+_LINGER_NONE = struct.pack("ii", 1, 0)
+
+
+def reset(sock: socket.socket) -> None:
+    """Close *sock* so that the other end sees a reset and this one keeps nothing of it, no TIME_WAIT
+    either."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
+    sock.close()
 
 
 # Where the system has it, one system call less for each connection.

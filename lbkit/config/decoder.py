@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from lbkit.config.values import Duration, KeySource, Size, parse_duration, parse_key, parse_size
+from lbkit.firewall import Network, Rate
 from lbkit.registry import nearest
 from lbkit.server import Address
 
@@ -28,6 +29,8 @@ _PARSERS: Final[dict[type, tuple[typing.Callable[[str], Any], str]]] = {
     Duration: (parse_duration, 'a duration such as "2s"'),
     Size: (parse_size, 'a size such as "16KiB"'),
     Address: (Address.parse, 'an address such as "127.0.0.1:8080"'),
+    Network: (Network.parse, 'a network such as "192.0.2.0/24"'),
+    Rate: (Rate.parse, 'a rate such as "100/s"'),
     KeySource: (parse_key, 'a key such as "client" or "header:X-User"'),
     Path: (Path, "a path"),
 }

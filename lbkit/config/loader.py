@@ -9,13 +9,27 @@ from pathlib import Path
 from typing import Any
 
 from lbkit.config.decoder import Problems, decode, key_path
-from lbkit.config.schema import Catalog, Config, HealthConfig, ListenerConfig, OutlierConfig, PoolConfig
+from lbkit.config.schema import (
+    Catalog,
+    Config,
+    FirewallConfig,
+    HealthConfig,
+    ListenerConfig,
+    OutlierConfig,
+    PoolConfig,
+)
 from lbkit.config.values import TOKEN
 from lbkit.errors import ConfigError
+from lbkit.firewall import Network, read_networks
+from lbkit.firewall.rules import parse_header_pattern
 from lbkit.registry import nearest
 from lbkit.server import Address
 
 __all__ = ["NO_NAME", "check_server", "load", "load_text", "loads", "read_text"]
+
+
+_MISTAKES = 10
+"""Wrong lines of one file that are told each."""
 
 
 def load(path: Path, catalog: Catalog) -> Config:
@@ -44,8 +58,11 @@ def read_text(path: Path) -> str:
         raise ConfigError(f"{path}: is not UTF-8 text (byte {error.start})") from None
 
 
-def loads(text: str, catalog: Catalog, folder: Path | None = None) -> Config:
-    """Check TOML text. *folder* is what relative paths start from; None is the current one.
+def loads(
+    text: str, catalog: Catalog, folder: Path | None = None, files: Mapping[str, str] | None = None
+) -> Config:
+    """Check TOML text. *folder* is what relative paths start from; None is the current one. *files* are
+    those of a `Config.files`, which are then not read again.
 
     Raises ConfigError with one line per problem: the key path and what is wrong there.
     """
@@ -57,6 +74,7 @@ def loads(text: str, catalog: Catalog, folder: Path | None = None) -> Config:
         raise ConfigError(f"not valid TOML: {error}") from None
     problems = Problems()
     config = _resolve_paths(_decode(raw, catalog, problems), folder or Path())
+    config = _read_files(config, files or {}, problems)
     _check_whole(config, catalog, problems)
     if problems.lines:
         raise ConfigError(problems.lines)
@@ -143,13 +161,58 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         log = listener.access_log
         if log is not None and log != "-":
             log = str(folder / log)
-        return dataclasses.replace(listener, routes=routes, access_log=log)
+        return dataclasses.replace(
+            listener, routes=routes, access_log=log, firewall=_resolve_lists(listener.firewall, folder)
+        )
 
     return dataclasses.replace(
         config,
         listeners={name: resolved(listener) for name, listener in config.listeners.items()},
         pools={name: _resolve_options(pool, folder) for name, pool in config.pools.items()},
     )
+
+
+def _resolve_lists(firewall: FirewallConfig | None, folder: Path) -> FirewallConfig | None:
+    if firewall is None:
+        return None
+    files = {
+        key: str(folder / name)
+        for key in ("allow_file", "deny_file")
+        if (name := getattr(firewall, key)) is not None
+    }
+    return dataclasses.replace(firewall, **files)  # type: ignore[arg-type]  # keys of a table, checked above
+
+
+def _read_files(config: Config, given: Mapping[str, str], problems: Problems) -> Config:
+    """*config* with the networks of the files that its firewalls name; what is in *given* is not read."""
+    files: dict[str, str] = {}
+
+    def read(name: str | None, path: str) -> tuple[Network, ...]:
+        if name is None:
+            return ()
+        try:
+            files[name] = given[name] if name in given else read_text(Path(name))
+        except ConfigError as error:
+            problems.add(path, str(error))
+            return ()
+        networks, mistakes = read_networks(files[name])
+        for mistake in mistakes[:_MISTAKES]:
+            problems.add(path, f"{name}, {mistake}")
+        if len(mistakes) > _MISTAKES:
+            problems.add(path, f"{name}: {len(mistakes) - _MISTAKES} more lines are wrong")
+        return tuple(networks)
+
+    listeners = dict(config.listeners)
+    for name, listener in config.listeners.items():
+        if (firewall := listener.firewall) is not None:
+            path = f"{key_path('listeners', name)}.firewall"
+            lists = dataclasses.replace(
+                firewall,
+                allow=firewall.allow + read(firewall.allow_file, f"{path}.allow_file"),
+                deny=firewall.deny + read(firewall.deny_file, f"{path}.deny_file"),
+            )
+            listeners[name] = dataclasses.replace(listener, firewall=lists)
+    return dataclasses.replace(config, listeners=listeners, files=files)
 
 
 def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:
@@ -220,6 +283,8 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
     _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
     _check_bounds(listener.max_connecting, 1, 1_000_000, f"{path}.max_connecting", problems)
+    if listener.firewall is not None:
+        _check_firewall(listener.firewall, listener, f"{path}.firewall", problems)
     for index, route in enumerate(listener.routes):
         here = key_path(f"{path}.routes", index)
         if (route.pool is None) == (route.static is None):
@@ -229,6 +294,38 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         _check_pool_exists(route.pool, config.pools, f"{here}.pool", problems)
         if route.static is not None and not Path(route.static).is_dir():
             problems.add(f"{here}.static", f'"{route.static}" is not a folder')
+
+
+def _check_firewall(
+    firewall: FirewallConfig, listener: ListenerConfig, path: str, problems: Problems
+) -> None:
+    if listener.mode == "tcp":
+        for key in ("request_rate", "rules"):
+            if getattr(firewall, key):
+                problems.add(f"{path}.{key}", 'there are no requests to look at: needs mode = "http"')
+    limit = firewall.max_connections_per_client
+    _check_bounds(limit, 0, 1_000_000, f"{path}.max_connections_per_client", problems)
+    _check_bounds(firewall.ban_after, 0, 1_000_000, f"{path}.ban_after", problems)
+    _check_bounds(firewall.ipv6_prefix, 1, 128, f"{path}.ipv6_prefix", problems)
+    _check_bounds(firewall.max_clients, 1, 10_000_000, f"{path}.max_clients", problems)
+    _check_positive(firewall, ("ban_window", "ban_time"), path, problems)
+    if firewall.ban_after and not (limit or firewall.connection_rate or firewall.request_rate):
+        limits = "connection_rate, request_rate or max_connections_per_client"
+        problems.add(f"{path}.ban_after", f"there is no limit to offend against: set {limits}, too")
+    for index, rule in enumerate(firewall.rules):
+        here = key_path(f"{path}.rules", index)
+        if rule.method is None and rule.path is None and rule.header is None:
+            problems.add(here, 'needs "method", "path" or "header"')
+        if rule.method is not None and not TOKEN.fullmatch(rule.method):
+            problems.add(f"{here}.method", f'"{rule.method}" is not a method')
+        if rule.path is not None and not rule.path.startswith("/"):
+            problems.add(f"{here}.path", f'"{rule.path}" must start with "/"')
+        if rule.header is not None:
+            try:
+                parse_header_pattern(rule.header)
+            except ValueError as error:
+                problems.add(f"{here}.header", str(error))
+        _check_bounds(rule.status, 400, 599, f"{here}.status", problems)
 
 
 def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:

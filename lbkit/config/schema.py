@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from lbkit.config.values import Duration, KeySource
+from lbkit.firewall import Network, Rate
 from lbkit.server import Address
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "AgentConfig",
     "Catalog",
     "Config",
+    "FirewallConfig",
+    "FirewallRuleConfig",
     "GlobalConfig",
     "HealthConfig",
     "ListenerConfig",
@@ -105,6 +108,52 @@ class RouteConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FirewallRuleConfig:
+    """``[[listeners.NAME.firewall.rules]]``: http requests that match all that is given; the first rule
+    counts.
+
+    `path` is a beginning, as a route's. `header` is ``"Name: expression"``, a regular expression that is
+    searched for in the field's value. `action` ``"allow"`` lets the request pass the rules that follow;
+    ``"deny"`` answers with `status`.
+    """
+
+    method: str | None = None
+    path: str | None = None
+    header: str | None = None
+    action: Literal["deny", "allow"] = "deny"
+    status: int = 403
+
+
+@dataclass(frozen=True, slots=True)
+class FirewallConfig:
+    """``[listeners.NAME.firewall]``: who may come in, before TLS and before a session begins.
+
+    Of the networks in `allow` and `deny` the most specific one that holds a client's address decides; who is
+    in none is let in, unless there is an allowed one. The files hold one network a line, with # comments, and
+    are read again at each reload.
+
+    `connection_rate`, `request_rate` (http mode, answered with 429) and `max_connections_per_client` are for
+    each client: an IPv4 address, or the first `ipv6_prefix` bits of an IPv6 one. `ban_after` denials by these
+    limits within `ban_window` shut a client out for `ban_time`; 0 is never. At most `max_clients` are
+    remembered for each limit; further ones share theirs.
+    """
+
+    allow: tuple[Network, ...] = ()
+    deny: tuple[Network, ...] = ()
+    allow_file: str | None = None
+    deny_file: str | None = None
+    connection_rate: Rate | None = None
+    request_rate: Rate | None = None
+    max_connections_per_client: int = 0
+    ban_after: int = 0
+    ban_window: Duration = Duration(60)
+    ban_time: Duration = Duration(600)
+    ipv6_prefix: int = 64
+    max_clients: int = 65_536
+    rules: tuple[FirewallRuleConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerConfig:
     """``[listeners.NAME]``: a bound address and where its sessions go.
 
@@ -123,6 +172,7 @@ class ListenerConfig:
     max_connecting: int = 4096
     access_log: str | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
+    firewall: FirewallConfig | None = None
     routes: tuple[RouteConfig, ...] = ()
 
 
@@ -229,9 +279,11 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole file."""
+    """A whole file. `files` is no table of it: by path the text of the files that it names, as read with
+    it."""
 
     global_: GlobalConfig = field(default_factory=GlobalConfig)
     admin: AdminConfig | None = None
     listeners: Mapping[str, ListenerConfig] = field(default_factory=dict)
     pools: Mapping[str, PoolConfig] = field(default_factory=dict)
+    files: Any = field(default_factory=dict)

@@ -85,9 +85,16 @@ class Flight(Protocol):
 class HttpProtocol(asyncio.Protocol):
     """Serves one connection for an `HttpServer`."""
 
-    def __init__(self, http: Shared, on_close: Callable[[], None] | None = None) -> None:
-        self.client: Peer = None
-        self.server: Peer = None
+    def __init__(
+        self,
+        http: Shared,
+        on_close: Callable[[], None] | None = None,
+        client: Peer = None,
+        server: Peer = None,
+    ) -> None:
+        """*client* and *server* are the connection's ends; None is what its socket says."""
+        self.client = client
+        self.server = server
         self.scheme = "http"
         self._http = http
         self._on_close = on_close
@@ -115,8 +122,10 @@ class HttpProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        self.client = _peer(transport.get_extra_info("peername"))
-        self.server = _peer(transport.get_extra_info("sockname"))
+        if self.client is None:
+            self.client = _peer(transport.get_extra_info("peername"))
+        if self.server is None:
+            self.server = _peer(transport.get_extra_info("sockname"))
         if transport.get_extra_info("ssl_object") is not None:
             self.scheme = "https"
         self._since = self._http.now()

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Exchange, Handler, Work
+from lbkit.exchange.exchange import Exchange, Handler, Peer, Work
 from lbkit.exchange.protocol import HttpProtocol
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
@@ -68,9 +68,12 @@ class HttpServer:
         self.begin = getattr(handler, "begin", None)
         self.express = getattr(handler, "express", None)
 
-    def protocol_factory(self, on_close: Callable[[], None] | None = None) -> HttpProtocol:
-        """A protocol for one connection; *on_close* is called when that is closed."""
-        return HttpProtocol(self, on_close)
+    def protocol_factory(
+        self, on_close: Callable[[], None] | None = None, client: Peer = None, server: Peer = None
+    ) -> HttpProtocol:
+        """A protocol for one connection; *on_close* is called when that is closed. *client* and *server* are
+        its ends where they are known to be others than the socket's."""
+        return HttpProtocol(self, on_close, client, server)
 
     @property
     def open_connections(self) -> int:

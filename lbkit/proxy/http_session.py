@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 
 from lbkit.exchange import HttpServer
+from lbkit.proxy.origin import Origin
 from lbkit.relay.adopt import adopt
 
 __all__ = ["HttpService"]
@@ -23,9 +24,19 @@ class HttpService:
         self._loop = loop
         self._on_end = on_end
 
-    def accept(self, client: socket.socket) -> None:
+    def accept(self, client: socket.socket, origin: Origin | None = None) -> None:
         """A session begins on an accepted non-blocking socket."""
-        adopt(self._loop, self.http.protocol_factory(self._on_end), client, lambda error: self._on_end())
+        if origin is None:
+            protocol = self.http.protocol_factory(self._on_end)
+            adopt(self._loop, protocol, client, lambda error: self._on_end())
+            return
+
+        def on_end() -> None:
+            origin.ended()
+            self._on_end()
+
+        protocol = self.http.protocol_factory(on_end, origin.client, origin.server)
+        adopt(self._loop, protocol, client, lambda error: on_end())
 
     @property
     def open_sessions(self) -> int:

@@ -13,24 +13,40 @@ import asyncio
 import contextlib
 import logging
 import socket
-import struct
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Protocol
 
+from lbkit.proxy.origin import Origin
 from lbkit.server import Address
-from lbkit.sockets import EXHAUSTED, bind
+from lbkit.sockets import EXHAUSTED, bind, reset
 
-__all__ = ["Accept", "Listener"]
+__all__ = ["Accept", "Gate", "Listener"]
 
 logger = logging.getLogger("lbkit.listener")
 
-Accept = Callable[[socket.socket], None]
-"""Takes an accepted non-blocking socket and owns it."""
+
+class Accept(Protocol):
+    """Takes an accepted non-blocking socket and owns it; *origin* is given where a gate let it in."""
+
+    def __call__(self, client: socket.socket, origin: Origin | None = None, /) -> Any: ...
+
+
+class Gate(Protocol):
+    """What stands between accept and session where somebody may have to stay outside."""
+
+    def receive(self, client: socket.socket, peer: Any) -> None:
+        """Takes an accepted socket and its neighbour's address, as accept(2) gave them, and owns it.
+
+        Who may come in is reserved a place (`Listener.reserve`) and then let in (`Listener.let_in`).
+        """
+
+    def close(self) -> None:
+        """Whoever waits in it is sent away."""
+
 
 _BATCH = 64
 _PAUSE = 0.1
 _QUIET = 5.0
-_LINGER_NONE = struct.pack("ii", 1, 0)
 
 
 class Listener:
@@ -60,6 +76,8 @@ class Listener:
         self.refused = 0
         """Clients turned away at the limit."""
         self.refuses = refuses
+        self.gate: Gate | None = None
+        """Firewall and PROXY protocol; None where neither is configured. May be replaced at any time."""
         self._is_held = False
         self._max_connections = max_connections
         self._loop = loop
@@ -125,7 +143,7 @@ class Listener:
                 self._loop.remove_reader(sock.fileno())
                 return
             try:
-                client, _ = sock.accept()
+                client, peer = sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
@@ -134,16 +152,26 @@ class Listener:
             if is_full:
                 self._refuse(client)
                 continue
+            if self.gate is not None:
+                self.gate.receive(client, peer)
+                continue
             client.setblocking(False)
             self.open_sessions += 1
             self.sessions += 1
             self.accept(client)
 
+    def reserve(self) -> None:
+        """One who is at the gate has a place from now on; `session_ended` gives it back."""
+        self.open_sessions += 1
+
+    def let_in(self, client: socket.socket, origin: Origin | None) -> None:
+        """A session begins for one who has a place."""
+        self.sessions += 1
+        self.accept(client, origin)
+
     def _refuse(self, client: socket.socket) -> None:
         self.refused += 1
-        if client.family != socket.AF_UNIX:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NONE)
-        client.close()
+        reset(client)
 
     def _accept_failed(self, error: OSError) -> None:
         # Any other error is of the one connection that left before it was accepted (accept(2)).
@@ -166,6 +194,8 @@ class Listener:
     def stop(self) -> None:
         """Stop accepting and free the address; sessions in progress go on."""
         self._accepting = False
+        if self.gate is not None:
+            self.gate.close()
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None

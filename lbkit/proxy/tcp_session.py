@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from lbkit.errors import ConnectFailed, Exhausted, LbkitError, NoServerAvailable, PoolFull
 from lbkit.kernel.poller import Poller
 from lbkit.pool import Pool, Waiter
+from lbkit.proxy.origin import Origin
 from lbkit.proxy.ticker import TICK, Ticker
 from lbkit.proxy.wheel import Wheel
 from lbkit.relay import Relay, RelayEnd, Resources
@@ -91,16 +92,18 @@ class TcpSession:
         "_waiter",
         "client_idle_since",
         "connect_deadline",
+        "origin",
         "progress",
         "server_idle_since",
     )
 
-    def __init__(self, service: TcpService, client: socket.socket) -> None:
+    def __init__(self, service: TcpService, client: socket.socket, origin: Origin | None = None) -> None:
+        self.origin = origin
         self._service = service
         self._client: socket.socket | None = client
         # A reload may give the listener another pool; a session stays with the one it began with.
         self._pool = service.pool
-        self._key = _address_of(client) if self._pool.balancer.keyed else None
+        self._key = _address_of(client, origin) if self._pool.balancer.keyed else None
         self._server: Server | None = None
         self._tried: tuple[Server, ...] = ()
         self._failure: ConnectFailed | None = None
@@ -362,8 +365,10 @@ class TcpSession:
             self._service.ended(self)
 
 
-def _address_of(client: socket.socket) -> bytes | None:
+def _address_of(client: socket.socket, origin: Origin | None) -> bytes | None:
     """The client's IP address; None on a Unix socket, or where it has left already."""
+    if origin is not None and origin.client is not None:
+        return origin.client[0].encode()
     try:
         peer = client.getpeername()
     except OSError:
@@ -427,9 +432,9 @@ class TcpService:
         """What new connections to servers are watched by; None where the relay wants none of it."""
         return self.resources.poller if self.relay.needs_poller else None
 
-    def accept(self, client: socket.socket) -> None:
+    def accept(self, client: socket.socket, origin: Origin | None = None) -> None:
         """A session begins on an accepted non-blocking socket."""
-        session = TcpSession(self, client)
+        session = TcpSession(self, client, origin)
         self._connecting.add(session)
         if len(self._connecting) >= self._settings.max_connecting:
             self._hold_or_let_in()
@@ -449,6 +454,8 @@ class TcpService:
         self._relaying.discard(session)
         if self._is_crowded:
             self._hold_or_let_in()
+        if session.origin is not None:
+            session.origin.ended()
         self._on_end()
         if not self.open_sessions:
             self._idle.set()

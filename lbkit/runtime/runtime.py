@@ -15,6 +15,7 @@ import asyncio
 import logging
 import math
 import re
+import socket
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -33,11 +34,13 @@ from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder, ForwardSettings
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
+from lbkit.proxy.origin import Origin
 from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import Relay, Resources, choose_relay
 from lbkit.runtime.control import PoolControl
+from lbkit.runtime.edge import Edge
 from lbkit.runtime.messages import Result
 from lbkit.runtime.part import Part
 from lbkit.runtime.pools import FirstResults, RunningPool, first_results, make_pool
@@ -269,7 +272,9 @@ class Runtime:
         """A bound listener for each address that nobody here listens on yet."""
         for name, item in _listening(config).items():
             if self._at(name, item.listen) is None:
-                listener = Listener(name, item.listen, lambda sock: sock.close(), loop=self._loop)
+                listener = Listener(
+                    name, item.listen, lambda sock, origin=None: sock.close(), loop=self._loop
+                )
                 self._part.bind(listener)
                 bound[name] = listener
 
@@ -330,12 +335,15 @@ class Runtime:
         listener.name = name
         forwarders = {} if running is None else dict(running.forwarders)
         service = None if running is None else running.service
+        edge = (running and running.edge) or Edge(listener, self._loop)
+        if isinstance(config, ListenerConfig):
+            edge.change(config)
         wanted = config.listen
         if isinstance(config, ListenerConfig) and config.mode == "tcp":
             new: Service = self._tcp_service(service, config, plan.relays[name], listener)
         else:
             handler = self._handler(name, config, plan, forwarders)
-            new = self._http_service(service, handler, _http_settings(config), listener)
+            new = self._http_service(service, edge.guarded(handler), _http_settings(config), listener)
         log = plan.logs.get(name)
         if isinstance(new, HttpService):
             new.http.access_log = log
@@ -348,7 +356,7 @@ class Runtime:
         listener.accept = new.accept
         if running is None:
             listener.start()
-        return RunningListener(wanted, config, listener, new, forwarders, log)
+        return RunningListener(wanted, config, listener, new, forwarders, log, edge)
 
     def _tcp_service(
         self, service: Service | None, config: ListenerConfig, relay: type[Relay], listener: Listener
@@ -490,6 +498,11 @@ def relay_of(name: str, config: ListenerConfig) -> type[Relay]:
         return choose_relay(config.relay)
     except ValueError as error:
         raise ConfigError(f"listeners.{name}.relay: {error}") from None
+
+
+def _close(client: socket.socket, origin: Origin | None = None) -> None:
+    """Where sockets go before a listener has its service; nothing is accepted so early."""
+    client.close()
 
 
 def _listening(config: Config) -> dict[str, ListenerConfig | AdminConfig]:

@@ -1,8 +1,10 @@
 """What of a configuration one worker of several gets: limits are of the whole, so each has a share of them.
 
-A share is at least 1, or a small limit would leave a worker without any: there the shares may add up
-to more than the whole. What is measured against a worker's own traffic (`retry_percent`, `observe`,
-`outlier`, `panic_threshold`) is the same in each.
+A share is at least 1, or a small limit would leave a worker without any: there the shares may add up to more
+than the whole. A firewall's limits of one client are shared, too: its connections come to the workers by
+chance, so that a client near its limit is denied a little early, and one whose requests all come on few
+connections has only those workers' shares. Each worker bans for itself. What is measured against a worker's
+own traffic (`retry_percent`, `observe`, `outlier`, `panic_threshold`) is the same in each.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from lbkit.config import Config, GlobalConfig, ListenerConfig, PoolConfig
+from lbkit.config import Config, FirewallConfig, GlobalConfig, ListenerConfig, PoolConfig
+from lbkit.firewall import Rate
 from lbkit.health import Advice
 from lbkit.pool import Known
 
@@ -53,7 +56,22 @@ class Share:
             config,
             max_connections=self.of(config.max_connections),
             max_connecting=self.of(config.max_connecting),
+            firewall=None if config.firewall is None else self._firewall(config.firewall),
         )
+
+    def _firewall(self, config: FirewallConfig) -> FirewallConfig:
+        return replace(
+            config,
+            connection_rate=self.rate(config.connection_rate),
+            request_rate=self.rate(config.request_rate),
+            max_connections_per_client=self.of(config.max_connections_per_client),
+            ban_after=self.of(config.ban_after),
+            max_clients=self.of(config.max_clients),
+        )
+
+    def rate(self, rate: Rate | None) -> Rate | None:
+        """This worker's part of *rate*, of the burst at least 1."""
+        return None if rate is None else rate.share(self.workers, self.of(rate.burst))
 
     def _pool(self, config: PoolConfig) -> PoolConfig:
         servers = tuple(

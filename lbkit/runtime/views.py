@@ -12,6 +12,7 @@ from lbkit.proxy.forward import Forwarder
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.tcp_session import TcpService
+from lbkit.runtime.edge import Edge
 from lbkit.server import Address
 
 __all__ = ["RunningListener", "Service", "leads_to", "view_of"]
@@ -29,6 +30,7 @@ class RunningListener:
     service: Service
     forwarders: dict[str, Forwarder] = field(default_factory=dict)
     access_log: AccessLog | None = None
+    edge: Edge | None = None
 
 
 def leads_to(config: ListenerConfig | AdminConfig) -> str:
@@ -47,6 +49,8 @@ def view_of(name: str, running: RunningListener) -> ListenerView:
         "accept_errors": listener.accept_errors,
         "refused": listener.refused,
     }
+    if running.edge is not None:
+        counters |= running.edge.counters
     responses: dict[str, int] = {}
     if isinstance(service, TcpService):
         counters["failed_sessions"] = service.failed_sessions

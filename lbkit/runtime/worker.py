@@ -211,4 +211,4 @@ class _Worker:
 
 def _read(setup: Setup) -> Config:
     folder = None if setup.folder is None else Path(os.fsdecode(setup.folder))
-    return loads(setup.text, catalog(), folder)
+    return loads(setup.text, catalog(), folder, setup.files)

@@ -373,3 +373,118 @@ def test_a_number_that_is_missing_or_wrong_is_one_problem(agent: str) -> None:
 )
 def test_how_many_workers(written: str, workers: int | str) -> None:
     assert loads(changed("seed = 7", written), catalog()).global_.workers == workers
+
+
+# ------------------------------------------------------------------------------------ firewall
+
+WALL = """
+[listeners.l]
+listen = "127.0.0.1:8080"
+pool = "p"
+MORE
+[[pools.p.servers]]
+name = "a"
+address = "127.0.0.1:9001"
+[listeners.l.firewall]
+"""
+
+
+def walled(text: str, more: str = "") -> str:
+    return WALL.replace("MORE", more) + text
+
+
+def test_a_firewall(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("# from elsewhere\n198.51.100.0/24\n2001:db8::/32 # a net\n")
+    file = tmp_path / "lbkit.toml"
+    file.write_text(
+        walled(
+            """
+            allow = ["0.0.0.0/0", "::/0"]
+            deny = ["192.0.2.0/24"]
+            deny_file = "bad.txt"
+            connection_rate = "100/s burst 20"
+            request_rate = "30/m"
+            max_connections_per_client = 200
+            ban_after = 10
+            ban_time = "1h"
+            [[listeners.l.firewall.rules]]
+            method = "TRACE"
+            path = "/admin/"
+            header = "User-Agent: (?i)curl"
+            status = 405
+            """,
+            'mode = "http"',
+        )
+    )
+    config = load(file, catalog())
+    firewall = config.listeners["l"].firewall
+    assert firewall is not None
+    assert [str(network) for network in firewall.deny] == ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"]
+    assert str(firewall.connection_rate) == "100/s burst 20"
+    assert (firewall.ban_time, firewall.rules[0].status) == (3600, 405)
+    (tmp_path / "bad.txt").unlink()
+    again = loads(file.read_text(), catalog(), tmp_path, config.files)
+    assert again.listeners == config.listeners, "who is given the files needs them no more"
+
+
+def test_an_empty_file_is_no_missing_one(tmp_path: Path) -> None:
+    (tmp_path / "none.txt").write_text("")
+    text = walled('deny_file = "none.txt"')
+    config = loads(text, catalog(), tmp_path)
+    (tmp_path / "none.txt").unlink()
+    assert loads(text, catalog(), tmp_path, config.files).listeners == config.listeners
+
+
+def test_mistakes_in_a_firewalls_files_name_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.txt").write_text("10.0.0.1/8\n" + "x\n" * 12)
+    with pytest.raises(ConfigError) as caught:
+        loads(walled('deny_file = "bad.txt"\nallow_file = "none.txt"'), catalog(), tmp_path)
+    missing, first, *_, rest = caught.value.problems
+    assert missing == f"listeners.l.firewall.allow_file: {tmp_path}/none.txt: cannot be read: " + (
+        "no such file or directory"
+    )
+    assert first == (
+        f'listeners.l.firewall.deny_file: {tmp_path}/bad.txt, line 1: "10.0.0.1/8" has bits behind its prefix: '
+        'write "10.0.0.0/8"'
+    )
+    assert rest == f"listeners.l.firewall.deny_file: {tmp_path}/bad.txt: 3 more lines are wrong"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('deny = ["x"]', 'deny[1]: "x" is not a network: expected one such as'),
+        ('connection_rate = "5"', 'connection_rate: "5" is not a rate: write a number and /s, /m or /h'),
+        ("connection_rate = 5", 'connection_rate: expected a rate such as "100/s", got a whole number'),
+        ('request_rate = "5/s"', 'request_rate: there are no requests to look at: needs mode = "http"'),
+        ('[[listeners.l.firewall.rules]]\npath = "/x"', "rules: there are no requests to look at"),
+        ("ban_after = 3", "ban_after: there is no limit to offend against: set connection_rate"),
+        ("max_connections_per_client = -1", "max_connections_per_client: -1 is not from 0 to 1000000"),
+        ("ipv6_prefix = 129", "ipv6_prefix: 129 is not from 1 to 128"),
+        ("max_clients = 0", "max_clients: 0 is not from 1 to 10000000"),
+        ('ban_window = "0"', "ban_window: must be more than 0"),
+        ("alow = []", 'alow: unknown key (did you mean "allow"?)'),
+    ],
+)
+def test_mistakes_in_a_firewall(text: str, problem: str) -> None:
+    found = problems_of(walled(text))
+    assert len(found) == 1
+    assert found[0].startswith(f"listeners.l.firewall.{problem}")
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("status = 404", ': needs "method", "path" or "header"'),
+        ('method = "GE T"', '.method: "GE T" is not a method'),
+        ('path = "x"', '.path: "x" must start with "/"'),
+        ('header = "x"', '.header: "x" is not "Name: regular expression"'),
+        ('header = "x: ("', '.header: "(" is not a regular expression'),
+        ('path = "/"\nstatus = 200', ".status: 200 is not from 400 to 599"),
+        ('path = "/"\naction = "drop"', '.action: "drop" is not one of deny, allow'),
+    ],
+)
+def test_mistakes_in_a_firewalls_rules(text: str, problem: str) -> None:
+    found = problems_of(walled(f"[[listeners.l.firewall.rules]]\n{text}", 'mode = "http"'))
+    assert len(found) == 1
+    assert found[0].startswith(f"listeners.l.firewall.rules[1]{problem}")

@@ -73,3 +73,21 @@ def test_limits_of_known_servers_and_of_advice() -> None:
     assert Share(1, 2).known(pool.known(0.0)[0]).agent_limit == 2
     assert Share(1, 2).advice(Advice(limit=30, percent=50)) == Advice(limit=15, percent=50)
     assert Share(1, 2).advice(Advice(up=False)) == Advice(up=False)
+
+
+def test_a_firewalls_limits_are_shared() -> None:
+    wall = """
+    [listeners.l.firewall]
+    connection_rate = "100/s burst 5"
+    max_connections_per_client = 3
+    ban_after = 1
+    max_clients = 7
+    """
+    config = loads(TEXT + wall, catalog())
+    shares = [Share(number, 2).config(config).listeners["l"].firewall for number in (1, 2)]
+    rates = [wall.connection_rate for wall in shares if wall is not None and wall.connection_rate is not None]
+    assert sum(1 / rate.interval for rate in rates) == 100
+    assert [rate.burst for rate in rates] == [3, 2]
+    assert [wall.max_connections_per_client for wall in shares if wall] == [2, 1]
+    assert [wall.ban_after for wall in shares if wall] == [1, 1]
+    assert [wall.max_clients for wall in shares if wall] == [4, 3]

@@ -1,0 +1,61 @@
+"""`RequestGuard`: the handler that shows each request to the firewall before another handler gets it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+
+from lbkit.exchange import Exchange, Handler
+from lbkit.firewall import Denial, Firewall, place_of
+from lbkit.http.forwarded import LOOPBACK, Hop, client_of
+from lbkit.http.messages import Headers
+
+__all__ = ["RequestGuard"]
+
+_REASONS = {
+    Denial.BAN: "denied: banned",
+    Denial.REQUEST_RATE: "denied: request rate",
+    Denial.RULE: "denied: a rule of the firewall",
+}
+
+
+class RequestGuard:
+    """Answers what *firewall* refuses, with Retry-After where waiting helps, and gives the rest to *handler*.
+
+    The client is the one that a trusted neighbour tells by X-Forwarded-For, else the neighbour: a web server
+    behind a balancer on the same machine limits its clients and not the balancer.
+    """
+
+    def __init__(
+        self,
+        firewall: Firewall,
+        handler: Handler,
+        *,
+        clock: Callable[[], float],
+        trusted: Collection[str] = LOOPBACK,
+    ) -> None:
+        self._firewall = firewall
+        self._handler = handler
+        self._clock = clock
+        self._trusted = trusted
+
+    async def __call__(self, exchange: Exchange) -> None:
+        request = exchange.request
+        refusal = self._firewall.judge_request(
+            self._place_of(exchange), request.method, request.path, request.headers, self._clock()
+        )
+        if refusal is None:
+            await self._handler(exchange)
+            return
+        headers: Headers = []
+        if refusal.retry_after:
+            headers.append((b"Retry-After", b"%d" % math.ceil(refusal.retry_after)))
+        if exchange.trail is not None:
+            exchange.trail.end = _REASONS[refusal.reason]
+        await exchange.respond_error(refusal.status, headers)
+
+    def _place_of(self, exchange: Exchange) -> int | None:
+        neighbour = exchange.client[0] if exchange.client else ""
+        hop = Hop(neighbour, exchange.scheme)
+        client = client_of(exchange.request.headers, hop, self._trusted) or neighbour
+        return place_of(client) if client else None
