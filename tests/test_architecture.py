@@ -14,7 +14,7 @@ PACKAGE = ROOT / "lbkit"
 # Each part may import only from lower levels, and from its own package.
 LEVELS = {
     **dict.fromkeys(("errors", "server", "metrics", "firewall", "registry", "units"), 0),
-    **dict.fromkeys(("balancing", "health", "http", "kernel", "config"), 1),
+    **dict.fromkeys(("balancing", "health", "http", "kernel", "config", "proxy_protocol"), 1),
     **dict.fromkeys(("pool", "relay", "exchange", "sockets"), 2),
     **dict.fromkeys(("asgi", "static"), 3),
     **dict.fromkeys(("checks", "proxy", "mysql", "admin", "simulation", "cluster"), 4),
@@ -36,6 +36,7 @@ PURE = (
     "firewall",
     "http",
     "config",
+    "proxy_protocol",
     "simulation",
     "mysql/dsn.py",
     "mysql/options.py",

@@ -59,5 +59,5 @@ def test_files_and_pictures_exist() -> None:
 
 def test_the_codemap_names_every_part() -> None:
     parts = {path.name for path in (ROOT / "lbkit").iterdir() if not path.name.startswith(("_", "py.typed"))}
-    table = set(re.findall(r"`([a-z]+)(?:/|\.py)`", README))
+    table = set(re.findall(r"`([a-z_]+)(?:/|\.py)`", README))
     assert {part.removesuffix(".py") for part in parts} <= table

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
+from lbkit.errors import CheckFailed
 from lbkit.registry import Registry
 from lbkit.server import Address
+from lbkit.sockets import connect
 
 __all__ = ["CHECKS", "HealthCheck"]
 
@@ -19,6 +24,22 @@ class HealthCheck(ABC):
 
     def __init__(self, options: Any) -> None:
         self.options = options
+        self.introduction = b""
+        """What a connection to a server begins with: a PROXY header where the pool's servers expect one."""
+
+    async def connect(self, address: Address) -> socket.socket:
+        """A connection that has begun. Raises ConnectFailed, or CheckFailed where it was lost at once."""
+        sock = await connect(address, timeout=0)
+        if self.introduction:
+            try:
+                await asyncio.get_running_loop().sock_sendall(sock, self.introduction)
+            except OSError as error:
+                sock.close()
+                raise CheckFailed(f"connection lost: {os.strerror(error.errno or 0).lower()}") from None
+            except BaseException:
+                sock.close()
+                raise
+        return sock
 
     @abstractmethod
     async def probe(self, address: Address) -> str:

@@ -11,7 +11,6 @@ from lbkit.errors import BadResponse, CheckFailed
 from lbkit.http.engine import ClientEngine, Limits
 from lbkit.http.messages import Body, End, Headers, Response, get_all
 from lbkit.server import Address
-from lbkit.sockets import connect
 
 __all__ = ["HttpCheck", "HttpCheckOptions"]
 
@@ -69,7 +68,7 @@ class HttpCheck(HealthCheck):
         self._good = [range(int(m[1]), int(m[2] or m[1]) + 1) for m in ranges if m is not None]
 
     async def probe(self, address: Address) -> str:
-        sock = await connect(address, timeout=0)
+        sock = await self.connect(address)
         reader, writer = await asyncio.open_connection(sock=sock, limit=_READ)
         try:
             engine = ClientEngine(Limits())

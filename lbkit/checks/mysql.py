@@ -12,6 +12,7 @@ import asyncio
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import aiomysql
 import pymysql
@@ -19,7 +20,6 @@ import pymysql
 from lbkit.checks.base import CHECKS, HealthCheck
 from lbkit.errors import CheckFailed
 from lbkit.server import Address
-from lbkit.sockets import connect
 
 __all__ = ["MysqlCheck", "MysqlCheckOptions"]
 
@@ -60,6 +60,19 @@ class MysqlCheckOptions:
         return ""
 
 
+class _Login(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type information
+    """A connection that says something before the server greets."""
+
+    def __init__(self, introduction: bytes, user: str, password: str, where: dict[str, Any]) -> None:
+        super().__init__(user=user, password=password, **where)
+        self._introduction = introduction
+
+    async def _get_server_information(self) -> None:
+        if self._introduction:
+            self._writer.write(self._introduction)
+        await super()._get_server_information()
+
+
 @CHECKS.register("mysql", MysqlCheckOptions)
 class MysqlCheck(HealthCheck):
     """A MySQL or MariaDB server greets, and with `user` answers a query."""
@@ -70,13 +83,12 @@ class MysqlCheck(HealthCheck):
         return await self._greeting(address)
 
     async def _query(self, address: Address) -> str:
-        where = (
+        where: dict[str, Any] = (
             {"unix_socket": address.path} if address.path else {"host": address.host, "port": address.port}
         )
         try:
-            connection = await aiomysql.connect(
-                user=self.options.user, password=self.options.password(), **where
-            )
+            connection = _Login(self.introduction, self.options.user, self.options.password(), where)
+            await connection._connect()
         except Exception as error:  # noqa: BLE001 - see _verdict
             raise _verdict(error) from None
         try:
@@ -90,7 +102,7 @@ class MysqlCheck(HealthCheck):
         return f"answered, version {connection.get_server_info()}"
 
     async def _greeting(self, address: Address) -> str:
-        sock = await connect(address, timeout=0)
+        sock = await self.connect(address)
         reader, writer = await asyncio.open_connection(sock=sock)
         try:
             head = await reader.readexactly(4)

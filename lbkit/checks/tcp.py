@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from lbkit.checks.base import CHECKS, HealthCheck
 from lbkit.server import Address
-from lbkit.sockets import connect
 
 __all__ = ["TcpCheck"]
 
@@ -14,5 +13,5 @@ class TcpCheck(HealthCheck):
     """The server accepts a connection."""
 
     async def probe(self, address: Address) -> str:
-        (await connect(address, timeout=0)).close()
+        (await self.connect(address)).close()
         return "connected"

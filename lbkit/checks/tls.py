@@ -18,7 +18,6 @@ from lbkit.checks.base import CHECKS, HealthCheck
 from lbkit.config.values import Duration
 from lbkit.errors import CheckFailed
 from lbkit.server import Address
-from lbkit.sockets import connect
 
 __all__ = ["TlsCheck", "TlsCheckOptions"]
 
@@ -63,7 +62,7 @@ class TlsCheck(HealthCheck):
         return context
 
     async def probe(self, address: Address) -> str:
-        sock = await connect(address, timeout=0)
+        sock = await self.connect(address)
         name = self.options.name or address.host or "localhost"
         try:
             context = self._context

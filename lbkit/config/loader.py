@@ -283,6 +283,12 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
     _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
     _check_bounds(listener.max_connecting, 1, 1_000_000, f"{path}.max_connecting", problems)
+    if listener.proxy_protocol and not listener.proxy_protocol_from and not listener.listen.path:
+        if not problems.has(f"{path}.proxy_protocol_from"):
+            trusted = 'proxy_protocol_from = ["192.0.2.0/24"]'
+            problems.add(path, f"proxy_protocol needs to know whom to believe: add {trusted}")
+    elif listener.proxy_protocol_from and not listener.proxy_protocol:
+        problems.add(f"{path}.proxy_protocol_from", "has no effect without proxy_protocol = true")
     if listener.firewall is not None:
         _check_firewall(listener.firewall, listener, f"{path}.firewall", problems)
     for index, route in enumerate(listener.routes):

@@ -161,6 +161,11 @@ class ListenerConfig:
     At `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a
     reset. In tcp mode at most `max_connecting` sessions may be without a server, so that a flood towards
     servers that do not answer stays bounded.
+
+    With `proxy_protocol` every connection must begin with a PROXY header, version 1 or 2, within
+    `timeouts.request_head`; the client that it tells is the one that firewall, hashing keys, logs and headers
+    go by. It is believed only from the networks in `proxy_protocol_from`; others are turned away. On a Unix
+    socket whoever may connect is believed.
     """
 
     listen: Address
@@ -171,6 +176,8 @@ class ListenerConfig:
     when_full: Literal["queue", "refuse"] = "queue"
     max_connecting: int = 4096
     access_log: str | None = None
+    proxy_protocol: bool = False
+    proxy_protocol_from: tuple[Network, ...] = ()
     timeouts: Timeouts = field(default_factory=Timeouts)
     firewall: FirewallConfig | None = None
     routes: tuple[RouteConfig, ...] = ()
@@ -260,6 +267,11 @@ class PoolConfig:
     time `retry_percent` of the open sessions may be retries, and `retry_minimum` always. `max_queue` may wait
     for servers at their limit. Where fewer than `panic_threshold` percent are up health is ignored; 0 is off.
     `sticky_cookie` names a cookie that keeps a client at the server it began with (http mode).
+
+    `send_proxy` ``"v1"`` or ``"v2"``: every connection to a server begins with a PROXY header that tells the
+    client; those of checks (tcp, tls, http, mysql) with one that says they are the balancer's own. It is the
+    pool's and not a server's, because servers that take turns must all expect it. In http mode a kept
+    connection is used again only for the client connection that it was introduced with.
     """
 
     servers: tuple[ServerConfig, ...] = ()
@@ -271,6 +283,7 @@ class PoolConfig:
     max_queue: int = 1024
     panic_threshold: float = 0.0
     sticky_cookie: str = ""
+    send_proxy: Literal["off", "v1", "v2"] = "off"
     options: Any = None
     health: HealthConfig | None = None
     agent: AgentConfig | None = None

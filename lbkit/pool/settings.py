@@ -37,3 +37,5 @@ class PoolSettings:
     """Sessions or requests that may wait for a server under its connection limit; 0 refuses at once."""
     panic_threshold: float = 0.0
     """Percent of servers up below which health is ignored (Envoy: 50); 0 turns that off."""
+    send_proxy: str = ""
+    """``"v1"`` or ``"v2"``: connections to servers begin with a PROXY header of that version."""

@@ -61,6 +61,7 @@ from lbkit.proxy.keys import cookie_of, key_reader
 from lbkit.proxy.passage import Passage
 from lbkit.proxy.ticker import Ticker
 from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt
+from lbkit.proxy_protocol import build
 from lbkit.server import Address, Outcome, Server
 from lbkit.sockets import connect
 
@@ -144,7 +145,7 @@ class Forwarder:
     @property
     def takes_express(self) -> bool:
         """Whether a request may be passed on without being looked at for anything but its route."""
-        return not (self._cookie or self.pool.balancer.keyed)
+        return not (self._cookie or self.pool.balancer.keyed or self.pool.settings.send_proxy)
 
     def kept(self, server: Server, now: float) -> UpstreamConnection | None:
         """A kept connection to *server*, which is watched from now on; None where there is none."""
@@ -195,6 +196,8 @@ class Forwarder:
         if self._cookie or exchange.request.has_body or not _may_reuse(exchange):
             return partial(self, exchange)
         pool, now = self.pool, self._clock()
+        if pool.settings.send_proxy:
+            return partial(self, exchange)
         key = self._key_of(exchange) if pool.balancer.keyed else None
         try:
             server = pool.pick(now, key)
@@ -339,7 +342,8 @@ class Forwarder:
         """Relay *exchange* over *server*, which is acquired; what goes wrong is counted there."""
         attempt = _Attempt(self, server, exchange)
         try:
-            connection = await self._connection(server, reuse)
+            introduction = self._introduction(exchange) if self.pool.settings.send_proxy else b""
+            connection = await self._connection(server, reuse, introduction)
             attempt.connected(connection)
             budget.harmless()
             await self._relay(connection, exchange, attempt)
@@ -351,13 +355,17 @@ class Forwarder:
         finally:
             attempt.settle()
 
-    async def _connection(self, server: Server, reuse: bool) -> UpstreamConnection:
+    async def _connection(self, server: Server, reuse: bool, introduction: bytes) -> UpstreamConnection:
         if reuse:
-            kept = self._idle.take(server, self._clock())
+            kept = self._idle.take(server, self._clock(), introduction)
             if kept is not None:
                 return kept
         sock = await self._connect(server.address, self.settings.connect)
-        return await adopt(server, sock, self.settings.limits, self._arrivals)
+        return await adopt(server, sock, self.settings.limits, self._arrivals, introduction)
+
+    def _introduction(self, exchange: Exchange) -> bytes:
+        """The PROXY header that tells the client of *exchange*."""
+        return build(self.pool.settings.send_proxy, exchange.client, exchange.server)
 
     def keep_or_close(self, connection: UpstreamConnection) -> None:
         """The exchange on it is over."""

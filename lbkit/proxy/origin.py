@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
-from typing import TypeAlias
 
-__all__ = ["End", "Origin"]
+from lbkit.proxy_protocol import End
 
-End: TypeAlias = "tuple[str, int]"
-"""IP address and port of one end of a connection."""
+__all__ = ["Origin", "ends_of"]
 
 
 class Origin:
@@ -35,3 +34,19 @@ class Origin:
         on_end, self._on_end = self._on_end, None
         if on_end is not None:
             on_end()
+
+
+def ends_of(client: socket.socket, origin: Origin | None) -> tuple[End | None, End | None]:
+    """Both ends of a client's connection: as its origin tells them, else as its socket does.
+
+    None for both on a Unix socket, and where the client has left already.
+    """
+    if origin is not None and origin.client is not None:
+        return origin.client, origin.server
+    if client.family == socket.AF_UNIX:
+        return None, None
+    try:
+        peer, own = client.getpeername(), client.getsockname()
+    except OSError:
+        return None, None
+    return (peer[0], peer[1]), (own[0], own[1])

@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import socket
 import time
 from collections.abc import Callable
@@ -25,9 +26,10 @@ from dataclasses import dataclass
 from lbkit.errors import ConnectFailed, Exhausted, LbkitError, NoServerAvailable, PoolFull
 from lbkit.kernel.poller import Poller
 from lbkit.pool import Pool, Waiter
-from lbkit.proxy.origin import Origin
+from lbkit.proxy.origin import Origin, ends_of
 from lbkit.proxy.ticker import TICK, Ticker
 from lbkit.proxy.wheel import Wheel
+from lbkit.proxy_protocol import build
 from lbkit.relay import Relay, RelayEnd, Resources
 from lbkit.server import Outcome, Server
 from lbkit.sockets import Dial
@@ -193,6 +195,8 @@ class TcpSession:
             else:
                 self._connect_failed(result)
             return
+        if self._pool.send_proxy and not self._introduce(result):
+            return
         self._end_retry()
         service, client = self._service, self._client
         assert client is not None
@@ -205,6 +209,28 @@ class TcpSession:
         heard = self._responded if self._pool.hears_responses else None
         self._relay = relay = service.relay(service.resources, client, result, self._relayed, heard)
         relay.start()
+
+    def _introduce(self, server: socket.socket) -> bool:
+        """Tell *server* who the client is, before anything else; whether it took that.
+
+        The buffer of a socket that was connected a moment ago holds thousands of bytes, and this has at most
+        52 of a binary header or 107 of a line. One that does not take them is as good as not connected.
+        """
+        assert self._client is not None and self._server is not None
+        header = build(self._pool.send_proxy, *ends_of(self._client, self.origin))
+        try:
+            if server.send(header) == len(header):
+                return True
+            reason = "took only a part of the PROXY header"
+        except OSError as error:
+            reason = os.strerror(error.errno or 0).lower()
+        poller = self._service.resources.poller
+        if poller is not None and poller.watches(server.fileno()):
+            poller.close(server)
+        else:
+            server.close()
+        self._connect_failed(ConnectFailed(f"{self._server.address}: {reason}"))
+        return False
 
     def try_again(self, now: float) -> None:
         """There may be a descriptor now."""

@@ -19,7 +19,7 @@ from lbkit.http.engine import ClientEngine, Limits
 from lbkit.http.messages import Headers, Response
 from lbkit.server import Server
 
-__all__ = ["IdleConnections", "Sink", "UpstreamConnection", "adopt"]
+__all__ = ["IdleConnections", "Sink", "UpstreamConnection", "adopt", "introduce"]
 
 
 class Arrivals(Protocol):
@@ -52,9 +52,13 @@ class UpstreamConnection(asyncio.Protocol):
     the answer, and takes it with `next_event` until the End. When `is_reusable`, begin another one.
     """
 
-    def __init__(self, server: Server, limits: Limits, arrivals: Arrivals | None = None) -> None:
+    def __init__(
+        self, server: Server, limits: Limits, arrivals: Arrivals | None = None, introduction: bytes = b""
+    ) -> None:
         """*arrivals* are told of answers to what goes express."""
         self.server = server
+        self.introduction = introduction
+        """The PROXY header that it began with: it is of that client connection and of no other."""
         self.limits = limits
         self.client: HttpProtocol | None = None
         """Whose request is under way here by express, if any; then `request` is its head."""
@@ -290,15 +294,34 @@ def _wake(waiter: asyncio.Future[None] | None) -> None:
         waiter.set_result(None)
 
 
+async def introduce(sock: socket.socket, server: Server, introduction: bytes) -> None:
+    """Send *introduction*, which may be empty, before all else. Raises ConnectFailed, with *sock* closed."""
+    if not introduction:
+        return
+    try:
+        await asyncio.get_running_loop().sock_sendall(sock, introduction)
+    except BaseException as exc:
+        sock.close()
+        if isinstance(exc, OSError):
+            raise ConnectFailed(f"{server.address}: {exc}") from None
+        raise
+
+
 async def adopt(
-    server: Server, sock: socket.socket, limits: Limits, arrivals: Arrivals | None = None
+    server: Server,
+    sock: socket.socket,
+    limits: Limits,
+    arrivals: Arrivals | None = None,
+    introduction: bytes = b"",
 ) -> UpstreamConnection:
-    """Make a connection of *sock*, a connected socket, which belongs to it from now on.
+    """Make a connection of *sock*, a connected socket, which belongs to it from now on; *introduction* is sent
+    before all else.
 
     Raises ConnectFailed when it has been lost already.
     """
     loop = asyncio.get_running_loop()
-    connection = UpstreamConnection(server, limits, arrivals)
+    await introduce(sock, server, introduction)
+    connection = UpstreamConnection(server, limits, arrivals, introduction)
     make = loop.create_unix_connection if sock.family == socket.AF_UNIX else loop.create_connection
     try:
         await make(lambda: connection, sock=sock)
@@ -323,13 +346,28 @@ class IdleConnections:
     def __len__(self) -> int:
         return sum(len(stack) for stack in self._kept.values())
 
-    def take(self, server: Server, now: float) -> UpstreamConnection | None:
-        """One for *server*, None where there is none."""
+    def take(self, server: Server, now: float, introduction: bytes = b"") -> UpstreamConnection | None:
+        """One for *server* that began with *introduction*, None where there is none."""
+        if introduction:
+            return self._take_introduced(server, now, introduction)
         stack = self._kept.get(server)
-        if stack and now - stack[-1].idle_since < self.idle:
+        while stack and now - stack[-1].idle_since < self.idle:
             connection = stack.pop()
             connection.on_idle_end = None
-            return connection
+            if not connection.introduction:
+                return connection
+            connection.close()  # from before a reload: nobody can use it any more
+        return None
+
+    def _take_introduced(
+        self, server: Server, now: float, introduction: bytes
+    ) -> UpstreamConnection | None:
+        for connection in reversed(self._kept.get(server, ())):
+            if now - connection.idle_since >= self.idle:
+                break
+            if connection.introduction == introduction:
+                self._discard(connection)
+                return connection
         return None
 
     def put(self, connection: UpstreamConnection, now: float) -> None:
@@ -366,6 +404,6 @@ class IdleConnections:
         connection.close()
 
     def _discard(self, connection: UpstreamConnection) -> None:
-        """The server closed a kept connection."""
+        """It is kept no more: taken, or closed by the server."""
         connection.on_idle_end = None
         self._kept[connection.server].remove(connection)

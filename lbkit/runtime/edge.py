@@ -4,6 +4,7 @@ reload."""
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 
 from lbkit.config import FirewallConfig, FirewallRuleConfig, ListenerConfig
@@ -13,6 +14,7 @@ from lbkit.firewall.rules import parse_header_pattern
 from lbkit.proxy.gate import EdgeGate
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.request_guard import RequestGuard
+from lbkit.proxy.ticker import Ticker
 
 __all__ = ["Edge", "firewall_settings"]
 
@@ -20,22 +22,29 @@ __all__ = ["Edge", "firewall_settings"]
 class Edge:
     """The edge of one listener."""
 
-    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, listener: Listener, loop: asyncio.AbstractEventLoop, ticker: Ticker) -> None:
         self._listener = listener
         self._loop = loop
+        self._ticker = ticker
         self._firewall: Firewall | None = None
         self._gate: EdgeGate | None = None
 
     def change(self, config: ListenerConfig) -> None:
         """Become what *config* says; what is known of clients stays."""
         self._change_firewall(config.firewall)
-        if self._firewall is None:
-            self._gate = None
-        elif self._gate is None:
-            self._gate = EdgeGate(self._listener, clock=self._loop.time)
+        if self._gate is None and (self._firewall is not None or config.proxy_protocol):
+            self._gate = EdgeGate(self._listener, loop=self._loop, ticker=self._ticker)
         if self._gate is not None:
-            self._gate.firewall = self._firewall
+            self._change_gate(self._gate, config)
         self._listener.gate = self._gate
+
+    def _change_gate(self, gate: EdgeGate, config: ListenerConfig) -> None:
+        gate.firewall = self._firewall
+        gate.trusted = NetworkTable(config.proxy_protocol_from) if config.proxy_protocol else None
+        gate.header_timeout = config.timeouts.request_head or math.inf
+        # One that somebody waits in stays, and lets everybody else through.
+        if gate.firewall is None and gate.trusted is None and not gate.waiting:
+            self._gate = None
 
     def _change_firewall(self, config: FirewallConfig | None) -> None:
         if config is None:

@@ -17,6 +17,7 @@ from lbkit.config import PoolConfig, ServerConfig
 from lbkit.errors import Exhausted
 from lbkit.health import HealthState, Intervals, OutlierRules, PassiveRules, parse_advice
 from lbkit.pool import Change, HealthRules, Known, Pool, PoolSettings, Standing, make_balancer
+from lbkit.proxy_protocol import build
 from lbkit.runtime.messages import Result
 from lbkit.runtime.part import Part
 from lbkit.runtime.shares import Share
@@ -78,7 +79,7 @@ class RunningPool:
             )
             if _advisers(old) - _advisers(config):
                 self.pool.forget_advice(now)
-        if (old.health, old.agent) == (config.health, config.agent):
+        if (old.health, old.agent, old.send_proxy) == (config.health, config.agent, config.send_proxy):
             self.refresh()
             return ()
         ended = self.probers()
@@ -223,7 +224,10 @@ async def first_results(
 
 def _check(config: PoolConfig) -> HealthCheck:
     assert config.health is not None
-    return CHECKS[config.health.check].factory(config.health.options)
+    check = CHECKS[config.health.check].factory(config.health.options)
+    if config.send_proxy != "off":
+        check.introduction = build(config.send_proxy)
+    return check
 
 
 def _advisers(config: PoolConfig) -> set[str]:
@@ -276,4 +280,5 @@ def _settings(config: PoolConfig) -> PoolSettings:
         config.retry_minimum,
         config.max_queue,
         config.panic_threshold,
+        "" if config.send_proxy == "off" else config.send_proxy,
     )

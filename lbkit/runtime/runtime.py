@@ -335,7 +335,7 @@ class Runtime:
         listener.name = name
         forwarders = {} if running is None else dict(running.forwarders)
         service = None if running is None else running.service
-        edge = (running and running.edge) or Edge(listener, self._loop)
+        edge = (running and running.edge) or Edge(listener, self._loop, self._ticker)
         if isinstance(config, ListenerConfig):
             edge.change(config)
         wanted = config.listen

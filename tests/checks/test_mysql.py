@@ -96,3 +96,20 @@ def test_where_the_password_comes_from(monkeypatch: pytest.MonkeyPatch, tmp_path
         MysqlCheckOptions("u", password_env="NO_SUCH_VARIABLE").password()
     with pytest.raises(CheckFailed, match="No such file"):
         MysqlCheckOptions("u", password_file=tmp_path / "nope").password()
+
+
+@on_both_loops
+async def test_a_login_is_introduced_before_the_server_greets() -> None:
+    seen = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.set_result(await reader.readline())
+        writer.write(packet(b"\xff\x10\x04Too many connections"))
+
+    async with Backend(talk) as address:
+        check = MysqlCheck(MysqlCheckOptions(user="u"))
+        check.introduction = b"PROXY UNKNOWN\r\n"
+        async with asyncio.timeout(5):
+            with pytest.raises(CheckFailed, match="1040"):
+                await check.probe(Address.parse(address))
+            assert await seen == b"PROXY UNKNOWN\r\n"

@@ -488,3 +488,47 @@ def test_mistakes_in_a_firewalls_rules(text: str, problem: str) -> None:
     found = problems_of(walled(f"[[listeners.l.firewall.rules]]\n{text}", 'mode = "http"'))
     assert len(found) == 1
     assert found[0].startswith(f"listeners.l.firewall.rules[1]{problem}")
+
+
+# ------------------------------------------------------------------------------------ PROXY protocol
+
+
+def proxied(text: str, pool: str = "", listen: str = "127.0.0.1:8080") -> str:
+    return f"""
+    [listeners.l]
+    listen = "{listen}"
+    pool = "p"
+    {text}
+    [pools.p]
+    {pool}
+    [[pools.p.servers]]
+    name = "a"
+    address = "127.0.0.1:9001"
+    """
+
+
+def test_proxy_protocol_of_both_sides() -> None:
+    text = proxied('proxy_protocol = true\nproxy_protocol_from = ["10.0.0.0/8"]', 'send_proxy = "v2"')
+    config = loads(text, catalog())
+    assert config.listeners["l"].proxy_protocol
+    assert [str(network) for network in config.listeners["l"].proxy_protocol_from] == ["10.0.0.0/8"]
+    assert config.pools["p"].send_proxy == "v2"
+    assert loads(proxied("proxy_protocol = true", listen="unix:/run/l.sock"), catalog()).listeners
+
+
+@pytest.mark.parametrize(
+    ("text", "pool", "problem"),
+    [
+        ("proxy_protocol = true", "", "listeners.l: proxy_protocol needs to know whom to believe: add"),
+        (
+            'proxy_protocol_from = ["10.0.0.0/8"]',
+            "",
+            "listeners.l.proxy_protocol_from: has no effect without proxy_protocol = true",
+        ),
+        ("", 'send_proxy = "v3"', 'pools.p.send_proxy: "v3" is not one of off, v1, v2'),
+    ],
+)
+def test_mistakes_about_proxy_protocol(text: str, pool: str, problem: str) -> None:
+    found = problems_of(proxied(text, pool))
+    assert len(found) == 1
+    assert found[0].startswith(problem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lbkit.errors import Exhausted
 from lbkit.exchange import Exchange, HttpSettings
 from lbkit.http.engine import Limits
 from lbkit.proxy.forward import ForwardSettings
+from lbkit.proxy_protocol import Header, HeaderParser
 from lbkit.server import Address, Server
 from tests.exchange.wire import GET, LAST_GET, Client, site
 from tests.http.corpus import REQUESTS
@@ -548,3 +550,27 @@ def test_what_is_refused_here_reaches_no_server_and_the_rest_reaches_it_once(nam
                 assert counters.requests == (status == 200)
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@on_both_loops
+async def test_a_servers_connection_is_introduced_and_kept_for_its_client(version: str) -> None:
+    headers: list[Header] = []
+
+    async def introduced(client: Client) -> None:
+        parser = HeaderParser()
+        while parser.header is None:
+            parser.feed(await client.exactly(1))
+        headers.append(parser.header)
+        await replying(OK)(client)
+
+    async with upstream(introduced) as server, proxy(server.server) as front:
+        front.pool.settings = replace(front.pool.settings, send_proxy=version)
+        ends = []
+        for _ in range(2):
+            async with front.site.client() as client:
+                assert [await status_of(client) for _ in range(3)] == [200] * 3
+                names = client.writer.get_extra_info("sockname"), client.writer.get_extra_info("peername")
+                ends.append(names)
+        assert server.connections == 2, "three requests of one client go over one connection"
+        assert [(header.client, header.server) for header in headers] == ends

@@ -10,6 +10,8 @@ from lbkit.firewall import Firewall, FirewallSettings, Network, NetworkTable, Ra
 from lbkit.proxy.gate import EdgeGate
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.origin import Origin
+from lbkit.proxy.ticker import Ticker
+from lbkit.proxy_protocol import Tlv, build_v2
 from lbkit.server import Address
 from tests.support.loops import on_both_loops, until
 
@@ -21,7 +23,8 @@ class Edge:
         loop = asyncio.get_running_loop()
         self.inside: list[tuple[socket.socket, Origin | None]] = []
         self.listener = Listener("test", Address("127.0.0.1", 0), self._accept, loop=loop)
-        self.gate = EdgeGate(self.listener, clock=loop.time)
+        self.ticker = Ticker(loop)
+        self.gate = EdgeGate(self.listener, loop=loop, ticker=self.ticker)
         self.gate.firewall = Firewall(FirewallSettings(**settings), random.Random(7))  # type: ignore[arg-type]
         self.listener.gate = self.gate
         self.listener.bind()
@@ -55,6 +58,7 @@ class Edge:
         while self.inside:
             self.end()
         assert self.listener.open_sessions == 0
+        self.ticker.close()
         for client in self.clients:
             client.close()
 
@@ -142,4 +146,137 @@ async def test_without_a_firewall_everybody_comes_in() -> None:
     edge.connect()
     await edge.came_in(1)
     assert edge.gate.counters == {}
+    edge.close()
+
+
+# ------------------------------------------------------------------------------------ PROXY protocol
+
+LINE = b"PROXY TCP4 192.0.2.1 198.51.100.2 56324 443\r\n"
+CLIENT, SERVER = ("192.0.2.1", 56324), ("198.51.100.2", 443)
+
+
+def proxied(trusted: str = "127.0.0.1", **settings: object) -> Edge:
+    edge = Edge(**settings)
+    edge.gate.trusted = NetworkTable([Network.parse(trusted)])
+    return edge
+
+
+async def payload(edge: Edge, size: int, index: int = 0) -> bytes:
+    """What is left in the socket for the session."""
+    async with asyncio.timeout(5):
+        return await asyncio.get_running_loop().sock_recv(edge.inside[index][0], size)
+
+
+@pytest.mark.parametrize(
+    "header", [LINE, build_v2(CLIENT, SERVER), build_v2(CLIENT, SERVER, (Tlv(0xE0, bytes(5000)),))]
+)
+@on_both_loops
+async def test_the_header_tells_the_ends_and_the_payload_stays(header: bytes) -> None:
+    edge = proxied()
+    edge.connect().sendall(header + b"hello")
+    await edge.came_in(1)
+    origin = edge.inside[0][1]
+    assert origin is not None
+    assert (origin.client, origin.server) == (CLIENT, SERVER)
+    assert await payload(edge, 100) == b"hello"
+    assert (edge.gate.waiting, edge.listener.sessions, edge.listener.open_sessions) == (0, 1, 1)
+    edge.close()
+
+
+@on_both_loops
+async def test_a_header_that_comes_byte_by_byte() -> None:
+    edge = proxied()
+    client = edge.connect()
+    for index in range(len(LINE)):
+        assert not edge.inside
+        client.sendall(LINE[index : index + 1])
+        await asyncio.sleep(0)
+    client.sendall(b"x")
+    await edge.came_in(1)
+    assert await payload(edge, 10) == b"x"
+    edge.close()
+
+
+@on_both_loops
+async def test_only_the_trusted_may_send_one() -> None:
+    edge = proxied()
+    assert await is_reset(edge.connect("127.0.0.2"))
+    assert edge.gate.counters["proxy_untrusted"] == 1
+    edge.close()
+
+
+@pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 x\r\n", LINE[:-1] + b"x"])
+@on_both_loops
+async def test_without_a_proper_one_nobody_comes_in(data: bytes) -> None:
+    edge = proxied()
+    client = edge.connect()
+    client.sendall(data + b"\n")
+    assert await is_reset(client)
+    assert edge.gate.counters["proxy_bad_headers"] == 1
+    assert not edge.inside
+    edge.close()
+
+
+@on_both_loops
+async def test_one_that_leaves_before_its_header() -> None:
+    edge = proxied()
+    edge.connect().close()
+    await until(lambda: edge.gate.bad_headers == 1)
+    edge.close()
+
+
+@on_both_loops
+async def test_a_header_has_its_time() -> None:
+    edge = proxied()
+    edge.gate.header_timeout = 0.05
+    client = edge.connect()
+    client.sendall(b"PROXY ")
+    assert await is_reset(client)
+    assert edge.gate.counters["proxy_late_headers"] == 1
+    edge.close()
+
+
+@on_both_loops
+async def test_who_waits_has_a_place_and_is_sent_away_when_it_stops() -> None:
+    edge = proxied()
+    edge.listener.max_connections = 2
+    clients = [edge.connect() for _ in range(3)]
+    await until(lambda: edge.gate.waiting == 2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (edge.gate.waiting, edge.listener.open_sessions, edge.listener.sessions) == (2, 2, 0)
+    edge.listener.stop()
+    assert await is_reset(clients[0])
+    edge.close()
+
+
+@on_both_loops
+async def test_the_firewall_judges_whom_the_header_tells() -> None:
+    deny = NetworkTable([], [Network.parse("192.0.2.0/24")])
+    edge = proxied(networks=deny, max_connections=1)
+    client = edge.connect()
+    client.sendall(LINE)
+    assert await is_reset(client)
+    for address, inside in (("198.51.100.7", 1), ("198.51.100.7", 1), ("198.51.100.8", 2)):
+        edge.connect().sendall(LINE.replace(b"192.0.2.1", address.encode()))
+        await edge.came_in(inside)
+    await until(lambda: edge.gate.counters["denied_connections"] == 1)
+    firewall = edge.gate.firewall
+    assert firewall is not None
+    edge.end()
+    edge.end()
+    assert firewall.open_sessions(place_of("198.51.100.7")) == 0
+    assert edge.gate.counters["denied_network"] == 1
+    edge.close()
+
+
+@pytest.mark.parametrize("header", [b"PROXY UNKNOWN\r\n", build_v2()])
+@on_both_loops
+async def test_a_connection_of_the_proxys_own_is_none_of_the_firewalls(header: bytes) -> None:
+    edge = proxied(networks=NetworkTable([], [Network.parse("127.0.0.0/8")]))
+    edge.connect().sendall(header)
+    await edge.came_in(1)
+    origin = edge.inside[0][1]
+    assert origin is not None
+    assert (origin.client, origin.server) == (None, None)
     edge.close()

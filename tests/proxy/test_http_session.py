@@ -5,6 +5,7 @@ import socket
 
 from lbkit.exchange import Exchange, HttpServer
 from lbkit.proxy.http_session import HttpService
+from lbkit.proxy.origin import Origin
 from tests.relay.joined import tcp_pair
 from tests.support.loops import on_both_loops
 
@@ -65,3 +66,24 @@ async def test_close_cuts_everything() -> None:
     assert (served.ended, served.service.open_sessions) == (3, 0)
     for client in clients:
         client.close()
+
+
+@on_both_loops
+async def test_an_origin_is_the_client_and_hears_of_the_end_once() -> None:
+    ends: list[int] = []
+    seen: list[object] = []
+
+    async def handler(exchange: Exchange) -> None:
+        seen.append((exchange.client, exchange.server))
+        await exchange.respond(200, [], b"hello")
+
+    served = Served()
+    served.service.http.handler = handler
+    told = ("192.0.2.1", 1), ("192.0.2.2", 2)
+    client, accepted = tcp_pair()
+    served.service.accept(accepted, Origin(*told, lambda: ends.append(1)))
+    assert (await ask(client)).endswith(b"hello")
+    assert seen == [told]
+    client.close()
+    assert await served.service.drain(5)
+    assert (served.ended, ends) == (1, [1])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import random
@@ -15,8 +16,10 @@ from lbkit.kernel.pressure import Pressure
 from lbkit.pool import Pool, PoolSettings, make_balancer
 from lbkit.proxy import tcp_session
 from lbkit.proxy.listener import Listener
+from lbkit.proxy.origin import Origin
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
+from lbkit.proxy_protocol import build
 from lbkit.relay import RELAYS, Resources, choose_relay
 from lbkit.server import Address, Server
 from tests.proxy.test_forward_pool import Recorder
@@ -33,12 +36,16 @@ class Balancer:
         retries: int = 3,
         algorithm: str = "round_robin",
         relay: str = "auto",
+        send_proxy: str = "",
         **settings: float,
     ) -> None:
         loop = asyncio.get_running_loop()
         servers = [Server(chr(ord("a") + i), address) for i, address in enumerate(addresses)]
         self.pool = Pool(
-            "p", servers, make_balancer(algorithm, random.Random(7)), settings=PoolSettings(retries)
+            "p",
+            servers,
+            make_balancer(algorithm, random.Random(7)),
+            settings=PoolSettings(retries, send_proxy=send_proxy),
         )
         self.ticker = Ticker(loop)
         self.resources = Resources(loop)
@@ -614,3 +621,64 @@ async def test_under_auto_sessions_relieve_a_process_that_is_short_of_time(
             await exchange_some(reader, writer)
             writer.close()
         assert await service.drain(5)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+@every_relay
+@on_both_loops
+async def test_a_server_is_told_the_client_before_anything_else(relay: str, version: str) -> None:
+    async with Backend(echo) as one, Balancer(one, relay=relay, send_proxy=version) as balancer:
+        async with asyncio.timeout(10):
+            reader, writer = await balancer.open()
+            here = writer.get_extra_info("sockname")
+            there = (balancer.listener.address.host, balancer.listener.address.port)
+            header = build(version, here, there)
+            assert await reader.readexactly(len(header)) == header, "also before the client said anything"
+            for _ in range(3):
+                writer.write(b"hello")
+                assert await reader.readexactly(5) == b"hello"
+            writer.close()
+        assert await balancer.service.drain(5)
+        assert balancer.pool["a"].counters.bytes_in == 15, "what we say ourselves is no traffic of clients"
+
+
+@on_both_loops
+async def test_the_client_that_a_header_told_is_told_on_and_is_the_key() -> None:
+    told = ("192.0.2.1", 1), ("192.0.2.2", 2)
+    async with Backend(echo) as one, Backend(echo) as two:
+        async with Balancer(one, two, algorithm="maglev", send_proxy="v1") as balancer:
+            ends: list[int] = []
+
+            def accept(client: socket.socket, origin: Origin | None = None) -> None:
+                balancer.service.accept(client, Origin(*told, lambda: ends.append(1)))
+
+            balancer.listener.accept = accept
+            for _ in range(4):
+                line = b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"
+                assert await balancer.exchange(b"hello") == line + b"hello"
+            assert await balancer.service.drain(5)
+            assert ends == [1] * 4
+            wanted = balancer.pool.pick(0.0, b"192.0.2.1")
+            assert wanted.counters.sessions == 4
+
+
+@on_both_loops
+async def test_a_server_that_takes_no_header_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Backend(echo) as one, Backend(echo) as two:
+        async with Balancer(one, two, send_proxy="v1") as balancer:
+            real = tcp_session.TcpSession._introduce
+            port = int(one.rpartition(":")[2])
+
+            def full(session: tcp_session.TcpSession, server: socket.socket) -> bool:
+                """A socket whose buffer is full: sending by hand until it would block."""
+                if server.getpeername()[1] == port:
+                    with contextlib.suppress(BlockingIOError):
+                        while True:
+                            server.send(bytes(65536))
+                return real(session, server)
+
+            monkeypatch.setattr(tcp_session.TcpSession, "_introduce", full)
+            for _ in range(2):
+                assert (await balancer.exchange(b"hello")).endswith(b"hello")
+            assert balancer.pool["a"].counters.connect_errors >= 1
+            assert balancer.pool["b"].counters.bytes_in == 10

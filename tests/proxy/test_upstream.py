@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from lbkit.errors import BadResponse, ServerTimeout
+from lbkit.errors import BadResponse, ConnectFailed, ServerTimeout
 from lbkit.http.engine import Limits
 from lbkit.http.messages import Body, End, Interim, Response
 from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt
@@ -238,3 +238,36 @@ async def test_what_is_kept_for_a_server_is_forgotten_with_it() -> None:
     await settle()
     for end in ends:
         end.close()
+
+
+@on_both_loops
+async def test_what_a_connection_was_introduced_with_it_stays() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    loop = asyncio.get_running_loop()
+    connection = await adopt(SERVER, ours, Limits(), introduction=b"PROXY x\r\n")
+    assert await loop.sock_recv(theirs, 100) == b"PROXY x\r\n"
+    idle = IdleConnections(2, 4.0)
+    taker = get(connection)
+    await answer(theirs, b"HTTP/1.1 204 N\r\n\r\n")
+    await end_of(taker)
+    idle.put(connection, 0.0)
+    other = await kept(idle, 1.0)
+    assert idle.take(SERVER, 1.0, b"PROXY y\r\n") is None
+    assert idle.take(SERVER, 1.0, b"PROXY x\r\n") is connection
+    assert idle.take(SERVER, 1.0) is other[0]
+    for one in (connection, other[0]):
+        one.close()
+    await settle()
+    theirs.close()
+    other[1].close()
+
+
+@on_both_loops
+async def test_a_connection_that_is_lost_before_its_introduction() -> None:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.close()
+    with pytest.raises(ConnectFailed):
+        await adopt(SERVER, ours, Limits(), introduction=b"PROXY x\r\n")

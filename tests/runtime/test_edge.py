@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
-from lbkit.config import FirewallConfig, FirewallRuleConfig, ListenerConfig
+from lbkit.config import FirewallConfig, FirewallRuleConfig, ListenerConfig, Timeouts
 from lbkit.exchange import Exchange
 from lbkit.firewall import Denial, Network, Rate, place_of
+from lbkit.proxy.gate import EdgeGate
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.request_guard import RequestGuard
+from lbkit.proxy.ticker import Ticker
 from lbkit.runtime.edge import Edge, firewall_settings
 from lbkit.server import Address
 from lbkit.units import Duration
@@ -22,7 +25,7 @@ async def answer(exchange: Exchange) -> None:
 def edge() -> tuple[Edge, Listener]:
     loop = asyncio.get_running_loop()
     listener = Listener("l", HERE, lambda sock, origin=None: sock.close(), loop=loop)
-    return Edge(listener, loop), listener
+    return Edge(listener, loop, Ticker(loop)), listener
 
 
 def listening(firewall: FirewallConfig | None) -> ListenerConfig:
@@ -85,3 +88,39 @@ def test_the_settings_say_what_the_table_says() -> None:
     assert [rule.status for rule in settings.rules] == [0, 405]
     assert settings.rules[1].matches("PUT", b"/", [(b"x-a", b"b")])
     assert not settings.rules[1].matches("PUT", b"/", [(b"x-a", b"c")])
+
+
+async def test_proxy_protocol_needs_a_gate_and_goes_with_it() -> None:
+    one, listener = edge()
+    config = ListenerConfig(
+        HERE,
+        proxy_protocol=True,
+        proxy_protocol_from=(Network.parse("192.0.2.0/24"),),
+        timeouts=Timeouts(request_head=Duration(3)),
+    )
+    one.change(config)
+    gate = listener.gate
+    assert isinstance(gate, EdgeGate)
+    assert gate.trusted is not None
+    assert gate.trusted.admits(A)
+    assert not gate.trusted.admits(place_of("127.0.0.1"))
+    assert gate.header_timeout == 3
+    assert one.counters == {"proxy_untrusted": 0, "proxy_bad_headers": 0, "proxy_late_headers": 0}
+    one.change(listening(None))
+    assert listener.gate is None
+
+
+async def test_a_gate_that_somebody_waits_in_stays() -> None:
+    one, listener = edge()
+    one.change(ListenerConfig(HERE, proxy_protocol=True))
+    gate = listener.gate
+    assert isinstance(gate, EdgeGate)
+    ours, theirs = socket.socketpair()
+    gate.receive(ours, "")
+    one.change(listening(None))
+    assert listener.gate is gate
+    assert gate.trusted is None
+    gate.close()
+    one.change(listening(None))
+    assert listener.gate is None
+    theirs.close()

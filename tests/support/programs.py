@@ -1,0 +1,51 @@
+"""Other people's programs for tests: those of this machine, or fetched as any user's would be."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from lbkit.bench.contenders import find_program
+from lbkit.cluster.report import LineReport
+
+__all__ = ["free_port", "program", "started"]
+
+
+def program(name: str) -> str:
+    """Its path; skips the test where it cannot be had."""
+    found = find_program(name, LineReport())
+    if found is None:
+        pytest.skip(f"{name} is neither installed nor to be had from the distribution's packages")
+    return found
+
+
+def free_port(host: str = "127.0.0.9") -> int:
+    """One that nobody listens on now."""
+    with socket.create_server((host, 0)) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def started(command: Sequence[str], address: tuple[str, int], log: Path) -> Iterator[None]:
+    """*command* runs until the block's end; it listens on *address* at its beginning."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
+                break
+            assert process.poll() is None, log.read_text("utf-8", "replace")
+            assert time.monotonic() < deadline, log.read_text("utf-8", "replace")
+            time.sleep(0.02)
+        yield
+    finally:
+        process.kill()
+        process.wait()
