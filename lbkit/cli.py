@@ -32,6 +32,7 @@ from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
 from lbkit.commands.bench import bench_command
+from lbkit.commands.firewall import firewall_command
 from lbkit.commands.plan import plan_command
 from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, GlobalConfig, load, load_text, loads, read_text
@@ -577,6 +578,7 @@ async def _run_databases(cluster: DatabaseCluster) -> None:
 cli.add_command(simulate_command)
 cli.add_command(plan_command)
 cli.add_command(bench_command)
+cli.add_command(firewall_command)
 
 
 # --------------------------------------------------------------------------------------------- list

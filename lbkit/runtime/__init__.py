@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbkit.runtime.catalog import catalog
+from lbkit.runtime.edge import firewall_settings
 from lbkit.runtime.pools import make_pool
 from lbkit.runtime.runtime import Runtime
 from lbkit.runtime.supervisor import Source, Supervisor, worker_command, worker_count
@@ -13,6 +14,7 @@ __all__ = [
     "Source",
     "Supervisor",
     "catalog",
+    "firewall_settings",
     "make_pool",
     "run_worker",
     "worker_command",

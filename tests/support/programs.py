@@ -12,14 +12,20 @@ from pathlib import Path
 import pytest
 
 from lbkit.bench.contenders import find_program
+from lbkit.cluster import packages
 from lbkit.cluster.report import LineReport
+from lbkit.errors import StartFailed
 
 __all__ = ["free_port", "program", "started"]
 
 
-def program(name: str) -> str:
-    """Its path; skips the test where it cannot be had."""
-    found = find_program(name, LineReport())
+def program(name: str, package: str = "") -> str:
+    """Its path; skips the test where it cannot be had. *package* is what it comes in where that has another name."""
+    found = find_program(name, LineReport(), fetch=not package)
+    if found is None and package:
+        wanted = packages.Wanted(package, (package,), (name,))
+        with contextlib.suppress(StartFailed):
+            found = str(packages.fetch(wanted, LineReport()).program(name))
     if found is None:
         pytest.skip(f"{name} is neither installed nor to be had from the distribution's packages")
     return found
