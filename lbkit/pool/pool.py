@@ -175,11 +175,6 @@ class Pool:
         """How many other servers are tried after a failed connection."""
         return self.settings.retries
 
-    @property
-    def send_proxy(self) -> str:
-        """The version of the PROXY header that connections to servers begin with; empty for none."""
-        return self.settings.send_proxy
-
     # ------------------------------------------------------------ the life of a session
 
     def pick(self, now: float, key: bytes | None = None, exclude: Collection[Server] = ()) -> Server:

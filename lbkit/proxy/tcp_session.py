@@ -195,7 +195,7 @@ class TcpSession:
             else:
                 self._connect_failed(result)
             return
-        if self._pool.send_proxy and not self._introduce(result):
+        if self._pool.settings.send_proxy and not self._introduce(result):
             return
         self._end_retry()
         service, client = self._service, self._client
@@ -217,7 +217,7 @@ class TcpSession:
         52 of a binary header or 107 of a line. One that does not take them is as good as not connected.
         """
         assert self._client is not None and self._server is not None
-        header = build(self._pool.send_proxy, *ends_of(self._client, self.origin))
+        header = build(self._pool.settings.send_proxy, *ends_of(self._client, self.origin))
         try:
             if server.send(header) == len(header):
                 return True

@@ -255,10 +255,12 @@ async def test_what_a_connection_was_introduced_with_it_stays() -> None:
     idle.put(connection, 0.0)
     other = await kept(idle, 1.0)
     assert idle.take(SERVER, 1.0, b"PROXY y\r\n") is None
+    assert idle.take(SERVER, 5.0, b"PROXY x\r\n") is None, "too old by then"
     assert idle.take(SERVER, 1.0, b"PROXY x\r\n") is connection
-    assert idle.take(SERVER, 1.0) is other[0]
-    for one in (connection, other[0]):
-        one.close()
+    idle.put(connection, 1.0)
+    assert idle.take(SERVER, 1.0) is other[0], "the other one is of no use to it, and is closed"
+    assert len(idle) == 0
+    other[0].close()
     await settle()
     theirs.close()
     other[1].close()
