@@ -315,9 +315,12 @@ def _check_firewall(
     _check_bounds(firewall.ipv6_prefix, 1, 128, f"{path}.ipv6_prefix", problems)
     _check_bounds(firewall.max_clients, 1, 10_000_000, f"{path}.max_clients", problems)
     _check_positive(firewall, ("ban_window", "ban_time"), path, problems)
-    if firewall.ban_after and not (limit or firewall.connection_rate or firewall.request_rate):
-        limits = "connection_rate, request_rate or max_connections_per_client"
-        problems.add(f"{path}.ban_after", f"there is no limit to offend against: set {limits}, too")
+    limits = ("connection_rate", "request_rate", "max_connections_per_client")
+    if firewall.ban_after and not any(
+        getattr(firewall, key) or problems.has(f"{path}.{key}") for key in limits
+    ):
+        which = ", ".join(limits[:-1]) + f" or {limits[-1]}"
+        problems.add(f"{path}.ban_after", f"there is no limit to offend against: set {which}, too")
     for index, rule in enumerate(firewall.rules):
         here = key_path(f"{path}.rules", index)
         if rule.method is None and rule.path is None and rule.header is None:

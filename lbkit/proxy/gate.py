@@ -16,6 +16,7 @@ none of the firewall's.
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import socket
 from functools import partial
@@ -31,6 +32,9 @@ from lbkit.sockets import reset
 
 __all__ = ["EdgeGate"]
 
+logger = logging.getLogger("lbkit.listener")
+
+_QUIET = 5.0
 _PEEK = 2048
 """Bytes looked at in one go: more than a header has that carries no certificate."""
 
@@ -52,6 +56,7 @@ class EdgeGate:
         self._listener = listener
         self._loop = loop
         self._ticker = ticker
+        self._quiet_until = 0.0
         self._waiting: dict[_Waiting, float] = {}
         """Until when each may wait, in the order of coming."""
 
@@ -106,6 +111,7 @@ class EdgeGate:
         if client.family != socket.AF_UNIX and not trusted.admits(place_of(peer[0])):
             self.untrusted += 1
             reset(client)
+            self._say(f"{peer[0]} is not in proxy_protocol_from and may not connect", self.untrusted)
             return
         client.setblocking(False)
         self._listener.reserve()
@@ -127,10 +133,18 @@ class EdgeGate:
         else:
             self._listener.let_in(sock, origin)
 
-    def failed(self, waiting: _Waiting) -> None:
+    def failed(self, waiting: _Waiting, error: Exception) -> None:
         """It will have no header."""
         self.bad_headers += 1
         self._send_away(waiting)
+        self._say(f"a connection without a PROXY header: {error}", self.bad_headers)
+
+    def _say(self, what: str, times: int) -> None:
+        """Mostly a mistake in somebody's configuration, which nobody would look for among counters."""
+        now = self._loop.time()
+        if now >= self._quiet_until:
+            self._quiet_until = now + _QUIET
+            logger.warning("listener %s: %s (%d so far)", self._listener.name, what, times)
 
     def _no_longer(self, waiting: _Waiting) -> socket.socket:
         del self._waiting[waiting]
@@ -147,6 +161,7 @@ class EdgeGate:
                 break
             self.late_headers += 1
             self._send_away(waiting)
+            self._say(f"no PROXY header within {self.header_timeout:g} s", self.late_headers)
         return bool(self._waiting)
 
     def close(self) -> None:
@@ -176,8 +191,8 @@ class _Waiting:
                 rest -= len(self.sock.recv(rest))
         except BlockingIOError:
             return
-        except (OSError, ClientError):
-            self._gate.failed(self)
+        except (OSError, ClientError) as error:
+            self._gate.failed(self, error)
             return
         if self._parser.header is not None:
             self._gate.heard(self, self._parser.header)

@@ -461,6 +461,7 @@ def test_mistakes_in_a_firewalls_files_name_file_and_line(tmp_path: Path) -> Non
         ("ban_after = 3", "ban_after: there is no limit to offend against: set connection_rate"),
         ("max_connections_per_client = -1", "max_connections_per_client: -1 is not from 0 to 1000000"),
         ("ipv6_prefix = 129", "ipv6_prefix: 129 is not from 1 to 128"),
+        ('ban_after = 3\nconnection_rate = "5"', 'connection_rate: "5" is not a rate'),
         ("max_clients = 0", "max_clients: 0 is not from 1 to 10000000"),
         ('ban_window = "0"', "ban_window: must be more than 0"),
         ("alow = []", 'alow: unknown key (did you mean "allow"?)'),

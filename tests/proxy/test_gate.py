@@ -207,11 +207,12 @@ async def test_only_the_trusted_may_send_one() -> None:
 
 @pytest.mark.parametrize("data", [b"GET / HTTP/1.1\r\n\r\n", b"PROXY TCP4 x\r\n", LINE[:-1] + b"x"])
 @on_both_loops
-async def test_without_a_proper_one_nobody_comes_in(data: bytes) -> None:
+async def test_without_a_proper_one_nobody_comes_in(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
     edge = proxied()
     client = edge.connect()
     client.sendall(data + b"\n")
     assert await is_reset(client)
+    assert "listener test: a connection without a PROXY header: " in caplog.text
     assert edge.gate.counters["proxy_bad_headers"] == 1
     assert not edge.inside
     edge.close()
