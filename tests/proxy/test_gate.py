@@ -281,3 +281,20 @@ async def test_a_connection_of_the_proxys_own_is_none_of_the_firewalls(header: b
     assert origin is not None
     assert (origin.client, origin.server) == (None, None)
     edge.close()
+
+
+@on_both_loops
+async def test_an_ipv4_client_of_an_ipv6_listener_is_the_same_client() -> None:
+    edge = Edge(networks=NetworkTable([], [Network.parse("127.0.0.2")]), max_connections=1)
+    edge.listener.stop()
+    edge.listener.address = Address("::", 0)
+    edge.listener.bind()
+    edge.listener.start()
+    edge.listener.address = Address("127.0.0.1", edge.listener.address.port)
+    assert await is_reset(edge.connect("127.0.0.2"))
+    edge.connect()
+    await edge.came_in(1)
+    firewall = edge.gate.firewall
+    assert firewall is not None
+    assert firewall.open_sessions(place_of("127.0.0.1")) == 1
+    edge.close()
