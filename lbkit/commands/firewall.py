@@ -43,8 +43,9 @@ def export(file: Path, output: Path | None, table: str) -> None:
 
     The kernel then turns clients away before lbkit is woken for them: networks, connection rates, connections
     at a time and bans. Rules and rates for requests, and what stands behind a PROXY header, only lbkit sees;
-    the file says so where it is the case. Leave the firewall in the configuration, too: each is the other's
-    net.
+    the file says so where it is the case. The kernel counts first packets, whose sender may be forged, so
+    that somebody can have another one banned: bans are safer where only lbkit gives them. Leave the firewall
+    in the configuration, too: each is the other's net.
     """
     if not table.isidentifier() or not table.isascii() or len(table) > _LONGEST_NAME:
         raise ConfigError(f'--table: "{table}" is not a name of letters, digits and _')

@@ -6,8 +6,10 @@ lbkit does), and dynamic sets with one element for each client: its token bucket
 connections (``ct count over``), its offences and its ban. A denial is a TCP reset, as lbkit's is.
 
 What the kernel cannot do, or does otherwise, is written beside the rules as a comment: it never sees requests
-nor PROXY headers; a full set lets newcomers through without a limit, where lbkit lets them share one;
-offences leak out of a bucket in place of a window that begins with the first one.
+nor PROXY headers; it counts first packets, so that somebody can have another one banned by forging his
+address, where lbkit sees only connections that were made; a full set lets newcomers through without a limit,
+where lbkit lets them share one; offences leak out of a bucket in place of a window that begins with the first
+one.
 """
 
 from __future__ import annotations
@@ -140,6 +142,7 @@ class _Chains:
             yield f"{len(settings.rules)} rules for requests: not here, the kernel sees no requests"
         if settings.connection_rate is not None or settings.max_connections:
             yield f"who comes when {settings.max_clients} clients are known is limited by lbkit alone"
+            yield "first packets count here, whose sender may be forged; lbkit counts made connections"
         if self._has_bans:
             after = f"ban_after {settings.ban_after} within {settings.ban_window:g} s"
             yield f"{after}: here offences leak away at that rate"

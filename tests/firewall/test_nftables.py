@@ -29,6 +29,7 @@ delete table inet lbkit
 table inet lbkit {
 	# listener web, port 8080
 	# who comes when 65536 clients are known is limited by lbkit alone
+	# first packets count here, whose sender may be forged; lbkit counts made connections
 	set l_web_denied4 {
 		type ipv4_addr; flags interval
 		elements = { 192.0.2.0-192.0.2.255, 198.51.100.7 }

@@ -246,3 +246,22 @@ async def test_somebody_elses_errors_hurry_a_check() -> None:
         await until(lambda: server.counters.checks_passed == 2)
         for prober in running.probers():
             await prober.stop()
+
+
+@on_both_loops
+async def test_checks_say_a_proxy_header_as_soon_as_the_servers_expect_one() -> None:
+    seen: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.read(100))
+
+    async with Backend(talk) as address:
+        running = RunningPool(config_of(FULL, address), make_pool("p", config_of(FULL, address)), 7)
+        await until(lambda: b"" in seen)
+        assert running.pool.settings.send_proxy == ""
+        sending = config_of(FULL.replace("retries = 1", 'retries = 1\nsend_proxy = "v1"'), address)
+        ended = running.change(sending)
+        await until(lambda: seen[-1] == b"PROXY UNKNOWN\r\n")
+        assert running.pool.settings.send_proxy == "v1"
+        for prober in (*ended, *running.probers()):
+            await prober.stop()
