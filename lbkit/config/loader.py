@@ -59,10 +59,10 @@ def read_text(path: Path) -> str:
 
 
 def loads(
-    text: str, catalog: Catalog, folder: Path | None = None, files: Mapping[str, str] | None = None
+    text: str, catalog: Catalog, folder: Path | None = None, lists: Mapping[str, str] | None = None
 ) -> Config:
-    """Check TOML text. *folder* is what relative paths start from; None is the current one. *files* are
-    those of a `Config.files`, which are then not read again.
+    """Check TOML text. *folder* is what relative paths start from; None is the current one. *lists* are
+    those of a `Config.lists`, which are then not read again.
 
     Raises ConfigError with one line per problem: the key path and what is wrong there.
     """
@@ -74,7 +74,7 @@ def loads(
         raise ConfigError(f"not valid TOML: {error}") from None
     problems = Problems()
     config = _resolve_paths(_decode(raw, catalog, problems), folder or Path())
-    config = _read_files(config, files or {}, problems)
+    config = _read_lists(config, lists or {}, problems)
     _check_whole(config, catalog, problems)
     if problems.lines:
         raise ConfigError(problems.lines)
@@ -183,19 +183,19 @@ def _resolve_lists(firewall: FirewallConfig | None, folder: Path) -> FirewallCon
     return dataclasses.replace(firewall, **files)  # type: ignore[arg-type]  # keys of a table, checked above
 
 
-def _read_files(config: Config, given: Mapping[str, str], problems: Problems) -> Config:
+def _read_lists(config: Config, given: Mapping[str, str], problems: Problems) -> Config:
     """*config* with the networks of the files that its firewalls name; what is in *given* is not read."""
-    files: dict[str, str] = {}
+    lists: dict[str, str] = {}
 
     def read(name: str | None, path: str) -> tuple[Network, ...]:
         if name is None:
             return ()
         try:
-            files[name] = given[name] if name in given else read_text(Path(name))
+            lists[name] = given[name] if name in given else read_text(Path(name))
         except ConfigError as error:
             problems.add(path, str(error))
             return ()
-        networks, mistakes = read_networks(files[name])
+        networks, mistakes = read_networks(lists[name])
         for mistake in mistakes[:_MISTAKES]:
             problems.add(path, f"{name}, {mistake}")
         if len(mistakes) > _MISTAKES:
@@ -206,13 +206,13 @@ def _read_files(config: Config, given: Mapping[str, str], problems: Problems) ->
     for name, listener in config.listeners.items():
         if (firewall := listener.firewall) is not None:
             path = f"{key_path('listeners', name)}.firewall"
-            lists = dataclasses.replace(
+            whole = dataclasses.replace(
                 firewall,
                 allow=firewall.allow + read(firewall.allow_file, f"{path}.allow_file"),
                 deny=firewall.deny + read(firewall.deny_file, f"{path}.deny_file"),
             )
-            listeners[name] = dataclasses.replace(listener, firewall=lists)
-    return dataclasses.replace(config, listeners=listeners, files=files)
+            listeners[name] = dataclasses.replace(listener, firewall=whole)
+    return dataclasses.replace(config, listeners=listeners, lists=lists)
 
 
 def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:

@@ -292,11 +292,11 @@ class PoolConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole file. `files` is no table of it: by path the text of the files that it names, as read with
-    it."""
+    """A whole file. `lists` is no table of it: by path the text of the files that firewalls name, as read
+    with it."""
 
     global_: GlobalConfig = field(default_factory=GlobalConfig)
     admin: AdminConfig | None = None
     listeners: Mapping[str, ListenerConfig] = field(default_factory=dict)
     pools: Mapping[str, PoolConfig] = field(default_factory=dict)
-    files: Any = field(default_factory=dict)
+    lists: Any = field(default_factory=dict)

@@ -57,7 +57,7 @@ class Setup(_Kind, frozen=True):
 
     `folder` is what relative paths start from, as the bytes that the system knows it by; None is the
     current one. `known` is, by pool, what is known of its servers. `reports`: whether counters are wanted.
-    `files` are the texts of the files that the configuration names, by path.
+    `lists` are the files of networks that its firewalls name, as path and text.
     """
 
     version: int
@@ -67,7 +67,7 @@ class Setup(_Kind, frozen=True):
     workers: int
     known: dict[str, list[Known]]
     reports: bool
-    files: dict[str, str] = {}
+    lists: list[tuple[bytes, str]] = []
 
 
 class Sockets(_Kind, frozen=True):

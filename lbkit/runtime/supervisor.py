@@ -427,7 +427,7 @@ class Supervisor:
                 len(self._workers),
                 self._runtime.known(),
                 source.config.admin is not None,
-                source.config.files,
+                [(os.fsencode(path), text) for path, text in source.config.lists.items()],
             )
         )
 

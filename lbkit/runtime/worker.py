@@ -211,4 +211,5 @@ class _Worker:
 
 def _read(setup: Setup) -> Config:
     folder = None if setup.folder is None else Path(os.fsdecode(setup.folder))
-    return loads(setup.text, catalog(), folder, setup.files)
+    lists = {os.fsdecode(path): text for path, text in setup.lists}
+    return loads(setup.text, catalog(), folder, lists)

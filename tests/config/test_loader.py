@@ -423,7 +423,7 @@ def test_a_firewall(tmp_path: Path) -> None:
     assert str(firewall.connection_rate) == "100/s burst 20"
     assert (firewall.ban_time, firewall.rules[0].status) == (3600, 405)
     (tmp_path / "bad.txt").unlink()
-    again = loads(file.read_text(), catalog(), tmp_path, config.files)
+    again = loads(file.read_text(), catalog(), tmp_path, config.lists)
     assert again.listeners == config.listeners, "who is given the files needs them no more"
 
 
@@ -432,7 +432,7 @@ def test_an_empty_file_is_no_missing_one(tmp_path: Path) -> None:
     text = walled('deny_file = "none.txt"')
     config = loads(text, catalog(), tmp_path)
     (tmp_path / "none.txt").unlink()
-    assert loads(text, catalog(), tmp_path, config.files).listeners == config.listeners
+    assert loads(text, catalog(), tmp_path, config.lists).listeners == config.listeners
 
 
 def test_mistakes_in_a_firewalls_files_name_file_and_line(tmp_path: Path) -> None:

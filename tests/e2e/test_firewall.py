@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import selectors
 import signal
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.test_run import EchoServer
-from tests.support.processes import Lbkit, fetch_json, run_lbkit, wait_until
+from tests.support.processes import Lbkit, children_of, fetch_json, run_lbkit, wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine only on Linux")
 
@@ -154,6 +155,23 @@ def test_ten_thousand_connections_of_one_client_stay_within_its_limit(workers: i
                 flood.close()
             wait_until(lambda: counters(lbkit)["open_sessions"] == 0)
             assert is_served(address), "who has left has room again"
+
+
+def test_workers_are_given_the_lists_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    folder.mkdir()
+    (folder / "bad.txt").write_text("127.0.0.2\n")
+    with closing(EchoServer("one")) as server:
+        file = configured(folder, server.address, 'deny_file = "bad.txt"', workers=2)
+        with Lbkit("run", str(file), log=tmp_path / "log") as lbkit:
+            address = lbkit.listens("web")
+            (folder / "bad.txt").unlink()
+            for pid, command in children_of(lbkit.process.pid).items():
+                if "worker" in command:
+                    os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: is_served(address))
+            for _ in range(10):
+                assert not is_served(address, "127.0.0.2"), "one that is replaced has them, too"
 
 
 def test_lists_from_files_are_read_again_at_a_reload(tmp_path: Path) -> None:
