@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from functools import partial
 
-from lbkit.exchange import Exchange, Handler
-from lbkit.firewall import Denial, Firewall, place_of
+from lbkit.exchange import Exchange, Handler, Work
+from lbkit.firewall import Denial, Firewall, Refusal, place_of
 from lbkit.http.forwarded import LOOPBACK, Hop, client_of
 from lbkit.http.messages import Headers
 
@@ -36,17 +37,31 @@ class RequestGuard:
     ) -> None:
         self._firewall = firewall
         self._handler = handler
+        self._begin: Callable[[Exchange], Work | None] | None = getattr(handler, "begin", None)
         self._clock = clock
         self._trusted = trusted
 
+    def begin(self, exchange: Exchange) -> Work | None:
+        """See `PromptHandler.begin`."""
+        refusal = self._judge(exchange)
+        if refusal is not None:
+            return partial(self._refuse, exchange, refusal)
+        return partial(self._handler, exchange) if self._begin is None else self._begin(exchange)
+
     async def __call__(self, exchange: Exchange) -> None:
-        request = exchange.request
-        refusal = self._firewall.judge_request(
-            self._place_of(exchange), request.method, request.path, request.headers, self._clock()
-        )
+        refusal = self._judge(exchange)
         if refusal is None:
             await self._handler(exchange)
-            return
+        else:
+            await self._refuse(exchange, refusal)
+
+    def _judge(self, exchange: Exchange) -> Refusal | None:
+        request = exchange.request
+        return self._firewall.judge_request(
+            self._place_of(exchange), request.method, request.path, request.headers, self._clock()
+        )
+
+    async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         headers: Headers = []
         if refusal.retry_after:
             headers.append((b"Retry-After", b"%d" % math.ceil(refusal.retry_after)))

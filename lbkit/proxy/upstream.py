@@ -314,8 +314,8 @@ async def adopt(
     arrivals: Arrivals | None = None,
     introduction: bytes = b"",
 ) -> UpstreamConnection:
-    """Make a connection of *sock*, a connected socket, which belongs to it from now on; *introduction* is sent
-    before all else.
+    """Make a connection of *sock*, a connected socket, which belongs to it from now on; *introduction* is
+    sent before all else.
 
     Raises ConnectFailed when it has been lost already.
     """
@@ -359,9 +359,7 @@ class IdleConnections:
             connection.close()  # from before a reload: nobody can use it any more
         return None
 
-    def _take_introduced(
-        self, server: Server, now: float, introduction: bytes
-    ) -> UpstreamConnection | None:
+    def _take_introduced(self, server: Server, now: float, introduction: bytes) -> UpstreamConnection | None:
         for connection in reversed(self._kept.get(server, ())):
             if now - connection.idle_since >= self.idle:
                 break

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from lbkit.exchange import Exchange
 from lbkit.firewall import Firewall, FirewallSettings, Rate, Rule
 from lbkit.http.forwarded import LOOPBACK
+from lbkit.http.routes import RouteTable
 from lbkit.proxy.request_guard import RequestGuard
+from lbkit.proxy.routing import RouteHandler
 from tests.exchange.wire import Client, site
+from tests.proxy.upstreams import proxy, upstream
 from tests.support.loops import on_both_loops
 
 
@@ -56,6 +61,26 @@ async def test_rules() -> None:
         client.send(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc")
         assert (await client.response())[0] == 405
         assert await ask(client) == (200, None), "the connection goes on"
+
+
+@pytest.mark.parametrize("routed", [True, False])
+@on_both_loops
+async def test_what_goes_on_to_a_server_is_judged_each_time(routed: bool) -> None:
+    """Also where requests would take the express way: a kept connection, and the same fields each time."""
+
+    async def answering(client: Client) -> None:
+        while True:
+            await client.reader.readuntil(b"\r\n\r\n")
+            client.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async with upstream(answering) as server, proxy(server.server) as front:
+        handler = RouteHandler(RouteTable(), front.forwarder) if routed else front.forwarder
+        rate, rules = Rate.parse("1/h burst 6"), (Rule(path=b"/no", status=404),)
+        firewall = Firewall(FirewallSettings(request_rate=rate, rules=rules), random.Random(7))
+        front.site.http.handler = RequestGuard(firewall, handler, clock=Clock())
+        async with front.site.client() as client:
+            found = [(await ask(client, path))[0] for path in ("/", "/", "/", "/no", "/", "/", "/", "/")]
+        assert found == [200, 200, 200, 404, 200, 200, 429, 429]
 
 
 @on_both_loops
