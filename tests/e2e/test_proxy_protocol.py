@@ -20,7 +20,7 @@ from tests.support.programs import free_port, program, started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="127.0.0.2 is this machine only on Linux")
 
-HOST = "127.0.0.9"  # where HAProxy and nginx listen: no other test takes ports there
+HOST = "127.0.0.11"  # where HAProxy and nginx listen: no other test takes ports there, or counts on free ones
 DEFAULTS = """
 global
     nbthread 1

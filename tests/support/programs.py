@@ -31,7 +31,7 @@ def program(name: str, package: str = "") -> str:
     return found
 
 
-def free_port(host: str = "127.0.0.9") -> int:
+def free_port(host: str) -> int:
     """One that nobody listens on now."""
     with socket.create_server((host, 0)) as sock:
         port: int = sock.getsockname()[1]
