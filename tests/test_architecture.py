@@ -15,7 +15,7 @@ PACKAGE = ROOT / "lbkit"
 LEVELS = {
     **dict.fromkeys(("errors", "server", "metrics", "firewall", "registry", "units"), 0),
     **dict.fromkeys(("balancing", "health", "http", "kernel", "config", "proxy_protocol"), 1),
-    **dict.fromkeys(("pool", "relay", "exchange", "sockets"), 2),
+    **dict.fromkeys(("pool", "relay", "exchange", "sockets", "tls"), 2),
     **dict.fromkeys(("asgi", "static"), 3),
     **dict.fromkeys(("checks", "proxy", "mysql", "admin", "simulation", "cluster"), 4),
     **dict.fromkeys(("runtime", "testing"), 5),
@@ -44,6 +44,8 @@ PURE = (
     "mysql/statements.py",
     "mysql/topology.py",
     "mysql/words.py",
+    "tls/client_hello.py",
+    "tls/names.py",
 )
 IMPURE_MODULES = {
     "asyncio", "socket", "ssl", "time", "os", "subprocess", "threading", "uvloop", "aiomysql",

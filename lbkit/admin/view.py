@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from lbkit.metrics import Family
@@ -29,6 +30,8 @@ class ListenerView:
     counters: Mapping[str, int]
     responses: Mapping[str, int] = field(default_factory=dict)
     """http mode: responses by class, ``"2xx"``."""
+    certificates: Mapping[str, datetime] = field(default_factory=dict)
+    """By name of the certificate: when it runs out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,12 @@ def _listener_families(view: View) -> list[Family]:
     events = Family(
         "lbkit_listener_events", "What happened at the listener.", "counter", ["listener", "event"]
     )
+    expiry = Family(
+        "lbkit_certificate_expiry_seconds",
+        "When the certificate runs out, in seconds since 1970.",
+        "gauge",
+        ["listener", "certificate"],
+    )
     responses = Family("lbkit_http_responses", "Responses sent, by class.", "counter", ["listener", "class"])
     for listener in view.listeners:
         open_sessions.add([listener.name], listener.open_sessions)
@@ -146,7 +155,9 @@ def _listener_families(view: View) -> list[Family]:
             events.add([listener.name, event], count)
         for group, count in listener.responses.items():
             responses.add([listener.name, group], count)
-    return [open_sessions, events, responses]
+        for name, when in listener.certificates.items():
+            expiry.add([listener.name, name], when.timestamp())
+    return [open_sessions, events, responses, expiry]
 
 
 def _server_families(view: View) -> list[Family]:
@@ -204,6 +215,7 @@ def status(view: View) -> dict[str, Any]:
                 "open_sessions": listener.open_sessions,
                 **listener.counters,
                 **({"responses": dict(listener.responses)} if listener.responses else {}),
+                **({"certificates": _expiries(listener)} if listener.certificates else {}),
             }
             for listener in view.listeners
         },
@@ -212,6 +224,10 @@ def status(view: View) -> dict[str, Any]:
         "reloads": view.reloads,
         "failed_reloads": view.failed_reloads,
     }
+
+
+def _expiries(listener: ListenerView) -> dict[str, str]:
+    return {name: f"{when:%Y-%m-%dT%H:%M:%SZ}" for name, when in listener.certificates.items()}
 
 
 def _workers_status(view: View) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from lbkit.errors import CheckFailed
 from lbkit.registry import Registry
 from lbkit.server import Address
 from lbkit.sockets import connect
+from lbkit.tls import ClientTls
 
 __all__ = ["CHECKS", "HealthCheck"]
 
@@ -24,6 +25,8 @@ class HealthCheck(ABC):
 
     def __init__(self, options: Any) -> None:
         self.options = options
+        self.tls: ClientTls | None = None
+        """How the pool's connections are secured; a check that speaks to what it is for does so too."""
         self.introduction = b""
         """What a connection to a server begins with: a PROXY header where the pool's servers expect one."""
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 from lbkit.checks.base import CHECKS, HealthCheck
+from lbkit.checks.secured import open_secured
 from lbkit.errors import BadResponse, CheckFailed
 from lbkit.http.engine import ClientEngine, Limits
 from lbkit.http.messages import Body, End, Headers, Response, get_all
@@ -69,7 +70,12 @@ class HttpCheck(HealthCheck):
 
     async def probe(self, address: Address) -> str:
         sock = await self.connect(address)
-        reader, writer = await asyncio.open_connection(sock=sock, limit=_READ)
+        if self.tls is not None:
+            reader, writer = await open_secured(
+                sock, self.tls.context, self.tls.name_of(address), limit=_READ
+            )
+        else:
+            reader, writer = await asyncio.open_connection(sock=sock, limit=_READ)
         try:
             engine = ClientEngine(Limits())
             writer.write(

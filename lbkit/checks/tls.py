@@ -7,7 +7,6 @@ before.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lbkit.checks.base import CHECKS, HealthCheck
+from lbkit.checks.secured import open_secured
 from lbkit.config.values import Duration
 from lbkit.errors import CheckFailed
 from lbkit.server import Address
@@ -48,6 +48,11 @@ class TlsCheckOptions:
 class TlsCheck(HealthCheck):
     """The server completes a TLS handshake, by default with a certificate that holds."""
 
+    @property
+    def _says_nothing(self) -> bool:
+        """Whether the options leave it to the pool's TLS whom to trust."""
+        return self.options.verify and self.options.ca_file is None
+
     @cached_property
     def _context(self) -> ssl.SSLContext:
         """Made at the first probe: a file that is missing then is a failed check, and may come later."""
@@ -62,21 +67,11 @@ class TlsCheck(HealthCheck):
         return context
 
     async def probe(self, address: Address) -> str:
+        context, name = self._context, self.options.name or address.host or "localhost"
+        if self.tls is not None and self._says_nothing:
+            context, name = self.tls.context, self.options.name or self.tls.name_of(address)
         sock = await self.connect(address)
-        name = self.options.name or address.host or "localhost"
-        try:
-            context = self._context
-            _, writer = await asyncio.open_connection(sock=sock, ssl=context, server_hostname=name)
-        except ssl.SSLCertVerificationError as error:
-            sock.close()
-            raise CheckFailed(f"its certificate does not hold: {error.verify_message}") from None
-        except (OSError, ssl.SSLError, EOFError) as error:
-            sock.close()
-            reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error)
-            raise CheckFailed(f"TLS handshake failed: {reason or 'the connection was lost'}") from None
-        except BaseException:
-            sock.close()
-            raise
+        _, writer = await open_secured(sock, context, name)
         try:
             return self._judge(writer.get_extra_info("ssl_object"))
         finally:

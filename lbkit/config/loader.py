@@ -6,19 +6,22 @@ import dataclasses
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lbkit.config.decoder import Problems, decode, key_path
 from lbkit.config.schema import (
     Catalog,
+    CertificateConfig,
     Config,
     FirewallConfig,
     HealthConfig,
     ListenerConfig,
     OutlierConfig,
     PoolConfig,
+    PoolTlsConfig,
+    TlsConfig,
 )
-from lbkit.config.values import TOKEN
+from lbkit.config.values import TOKEN, is_name_pattern
 from lbkit.errors import ConfigError
 from lbkit.firewall import Network, read_networks
 from lbkit.firewall.rules import parse_header_pattern
@@ -162,7 +165,11 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         if log is not None and log != "-":
             log = str(folder / log)
         return dataclasses.replace(
-            listener, routes=routes, access_log=log, firewall=_resolve_lists(listener.firewall, folder)
+            listener,
+            routes=routes,
+            access_log=log,
+            firewall=_resolve_lists(listener.firewall, folder),
+            tls=None if listener.tls is None else _resolve_tls(listener.tls, folder),
         )
 
     return dataclasses.replace(
@@ -215,8 +222,25 @@ def _read_lists(config: Config, given: Mapping[str, str], problems: Problems) ->
     return dataclasses.replace(config, listeners=listeners, lists=lists)
 
 
+def _resolve_tls(tls: TlsConfig, folder: Path) -> TlsConfig:
+    certificates = tuple(_with_paths(item, folder) for item in tls.certificates)
+    return dataclasses.replace(_with_paths(tls, folder), certificates=certificates)
+
+
+T = TypeVar("T", TlsConfig, CertificateConfig, PoolTlsConfig)
+
+
+def _with_paths(table: T, folder: Path) -> T:
+    """*table* with its files named from *folder* on."""
+    fields = ("certificate", "key", "client_ca", "ca")
+    paths = {name: folder / path for name in fields if (path := getattr(table, name, None)) is not None}
+    return dataclasses.replace(table, **paths)
+
+
 def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:
-    """The paths among the options of the pool's check."""
+    """The paths of the pool's TLS, and among the options of its check."""
+    if pool.tls is not None:
+        pool = dataclasses.replace(pool, tls=_with_paths(pool.tls, folder))
     options = None if pool.health is None else pool.health.options
     if pool.health is None or not dataclasses.is_dataclass(options) or isinstance(options, type):
         return pool
@@ -246,6 +270,8 @@ def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
         if listener.relay not in ("auto", *catalog.relays):
             known = nearest(listener.relay, ["auto", *catalog.relays], listed=True)
             problems.add(f"{path}.relay", f'unknown relay "{listener.relay}"{known}')
+        elif listener.mode == "tcp" and listener.relay not in ("auto", "stream"):
+            _check_relay_suits(config, listener, path, problems)
     for name, pool in config.pools.items():
         _check_pool(pool, key_path("pools", name), problems)
 
@@ -265,11 +291,15 @@ def _check_addresses(config: Config, problems: Problems) -> None:
 
 def _check_listener(config: Config, listener: ListenerConfig, path: str, problems: Problems) -> None:
     _check_pool_exists(listener.pool, config.pools, f"{path}.pool", problems)
+    if listener.tls is not None:
+        _check_tls(listener, listener.tls, f"{path}.tls", problems)
+    if listener.redirect_https:
+        _check_redirect(listener, path, problems)
     if listener.mode == "tcp":
-        if listener.pool is None:
+        if listener.pool is None and not listener.routes and not problems.has(f"{path}.routes"):
             problems.add(path, 'missing key "pool": a tcp listener sends everything to one pool')
-        if listener.routes and not problems.has(f"{path}.mode"):
-            problems.add(f"{path}.routes", 'routes need mode = "http"')
+        if not problems.has(f"{path}.mode"):
+            _check_sni_routes(config, listener, path, problems)
         if listener.access_log is not None:
             problems.add(f"{path}.access_log", 'an access log needs mode = "http"')
         pool = config.pools.get(listener.pool or "")
@@ -279,7 +309,7 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         if pool is not None and pool.sticky_cookie:
             where = key_path("pools", str(listener.pool))
             problems.add(f"{where}.sticky_cookie", f'needs requests, and {path} has mode = "tcp"')
-    elif listener.pool is None and not listener.routes and not problems.has(f"{path}.routes"):
+    elif not (listener.pool or listener.routes or listener.redirect_https or problems.has(f"{path}.routes")):
         problems.add(path, 'missing key "pool", or [[routes]]: the listener would answer 404 to everything')
     _check_bounds(listener.max_connections, 1, 1_000_000, f"{path}.max_connections", problems)
     _check_bounds(listener.max_connecting, 1, 1_000_000, f"{path}.max_connecting", problems)
@@ -293,8 +323,10 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         _check_firewall(listener.firewall, listener, f"{path}.firewall", problems)
     for index, route in enumerate(listener.routes):
         here = key_path(f"{path}.routes", index)
-        if (route.pool is None) == (route.static is None):
+        if listener.mode == "http" and (route.pool is None) == (route.static is None):
             problems.add(here, 'needs either "pool" or "static"')
+        if listener.mode == "http" and route.sni is not None:
+            problems.add(f"{here}.sni", 'needs mode = "tcp"; in http mode routes go by "host"')
         if not route.path.startswith("/"):
             problems.add(f"{here}.path", f'"{route.path}" must start with "/"')
         _check_pool_exists(route.pool, config.pools, f"{here}.pool", problems)
@@ -337,7 +369,77 @@ def _check_firewall(
         _check_bounds(rule.status, 400, 599, f"{here}.status", problems)
 
 
+def _check_relay_suits(config: Config, listener: ListenerConfig, path: str, problems: Problems) -> None:
+    """A relay that moves bytes as they are cannot open or close TLS."""
+    pool = config.pools.get(listener.pool or "")
+    if listener.tls is not None or (pool is not None and pool.tls is not None):
+        where = f"{path}.tls" if listener.tls is not None else f"{key_path('pools', str(listener.pool))}.tls"
+        text = f'"{listener.relay}" moves bytes as they are, and {where} opens them: say "stream" or "auto"'
+        problems.add(f"{path}.relay", text)
+
+
+def _check_sni_routes(config: Config, listener: ListenerConfig, path: str, problems: Problems) -> None:
+    if listener.routes and listener.tls is not None:
+        text = "routes by sni pass TLS on as it is, and [tls] ends it here: one of them must go"
+        problems.add(f"{path}.routes", text)
+    if listener.routes and not any(route.sni for route in listener.routes):
+        problems.add(f"{path}.routes", 'routes need mode = "http", or "sni" in each')
+        return
+    if listener.routes and listener.listen.path:
+        problems.add(f"{path}.listen", "routes by sni need a TCP address")
+    for index, route in enumerate(listener.routes):
+        here = key_path(f"{path}.routes", index)
+        if route.sni is None or route.static is not None or route.host is not None or route.path != "/":
+            problems.add(here, 'a route in mode = "tcp" has "sni" and "pool"; others need mode = "http"')
+        elif not is_name_pattern(route.sni):
+            problems.add(f"{here}.sni", f'"{route.sni}" is neither a host name nor "*." and one')
+        if route.pool is None and route.static is None:
+            problems.add(here, 'missing key "pool"')
+        pool = config.pools.get(route.pool or "")
+        if pool is not None and pool.tls is not None:
+            text = f"its sessions are TLS already, and {key_path('pools', str(route.pool))} has [tls]"
+            problems.add(f"{here}.pool", text)
+
+
+def _check_tls(listener: ListenerConfig, tls: TlsConfig, path: str, problems: Problems) -> None:
+    _check_positive(tls, ("handshake_timeout",), path, problems)
+    if tls.client_certificates != "off" and tls.client_ca is None and not problems.has(f"{path}.client_ca"):
+        problems.add(path, 'missing key "client_ca": who has signed the certificates of clients?')
+    if tls.client_certificates == "off" and tls.client_ca is not None:
+        text = 'has no effect with client_certificates = "off"; say "optional" or "required"'
+        problems.add(f"{path}.client_ca", text)
+    for index, name in enumerate(tls.alpn or ()):
+        if not name.isascii() or not 0 < len(name) < 256:
+            problems.add(key_path(f"{path}.alpn", index), f'"{name}" is no protocol name of 1 to 255 letters')
+        elif listener.mode == "http" and name not in ("h2", "http/1.1"):
+            problems.add(key_path(f"{path}.alpn", index), f'"{name}": http mode speaks h2 and http/1.1')
+    if tls.hsts and listener.mode == "tcp":
+        problems.add(f"{path}.hsts", 'needs mode = "http"')
+
+
+def _check_redirect(listener: ListenerConfig, path: str, problems: Problems) -> None:
+    here = f"{path}.redirect_https"
+    _check_bounds(listener.https_port, 1, 65535, f"{path}.https_port", problems)
+    if listener.mode == "tcp":
+        problems.add(here, 'needs mode = "http"')
+    if listener.tls is not None:
+        problems.add(here, "is for plain http, and the listener has [tls]: it would redirect to itself")
+    if listener.pool is not None:
+        problems.add(here, 'leaves nothing for "pool": leave one of them out, or use [[routes]]')
+
+
+def _check_pool_tls(tls: PoolTlsConfig, path: str, problems: Problems) -> None:
+    if not tls.verify and tls.ca is not None:
+        problems.add(f"{path}.ca", "has no effect with verify = false")
+    if tls.key is not None and tls.certificate is None:
+        problems.add(f"{path}.key", 'has no effect without "certificate"')
+    if tls.server_name and (not is_name_pattern(tls.server_name) or tls.server_name.startswith("*")):
+        problems.add(f"{path}.server_name", f'"{tls.server_name}" is not a host name')
+
+
 def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
+    if pool.tls is not None:
+        _check_pool_tls(pool.tls, f"{path}.tls", problems)
     if not pool.servers and not problems.has(f"{path}.servers"):
         problems.add(f"{path}.servers", "a pool needs at least one server")
     _check_bounds(pool.retries, 0, 100, f"{path}.retries", problems)

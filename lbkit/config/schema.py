@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from lbkit.config.values import Duration, KeySource
@@ -19,6 +20,7 @@ __all__ = [
     "AdminConfig",
     "AgentConfig",
     "Catalog",
+    "CertificateConfig",
     "Config",
     "FirewallConfig",
     "FirewallRuleConfig",
@@ -27,9 +29,11 @@ __all__ = [
     "ListenerConfig",
     "OutlierConfig",
     "PoolConfig",
+    "PoolTlsConfig",
     "RouteConfig",
     "ServerConfig",
     "Timeouts",
+    "TlsConfig",
 ]
 
 Mode = Literal["tcp", "http"]
@@ -99,10 +103,15 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """``[[listeners.NAME.routes]]``: what matches goes to `pool` or to the files under `static`."""
+    """``[[listeners.NAME.routes]]``: what matches goes to `pool` or to the files under `static`.
+
+    In tcp mode `sni` is the name that a client's TLS asks for, or ``*.example.com`` for all below one: the
+    session goes on as it is to `pool`, which opens the TLS itself.
+    """
 
     path: str = "/"
     host: str | None = None
+    sni: str | None = None
     pool: str | None = None
     static: str | None = None
 
@@ -154,13 +163,75 @@ class FirewallConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateConfig:
+    """``[[listeners.NAME.tls.certificates]]``: a PEM file with a certificate and its chain, the leaf first.
+
+    `key` is the file with its key; the same one where left out. Clients get it that ask for one of the names
+    in it; `names` are such that it must have, or the configuration is refused.
+    """
+
+    certificate: Path
+    key: Path | None = None
+    names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TlsConfig:
+    """``[listeners.NAME.tls]``: TLS ends here. `certificate`, `key` and `names` as in `CertificateConfig`.
+
+    It stands for clients that ask for no name or an unknown one, `certificates` for the names in them;
+    `strict_sni` refuses such clients instead. `ciphers` is OpenSSL's list for TLS 1.2. `alpn` are the
+    protocols that are offered: in http mode HTTP/2 and HTTP/1.1. `client_certificates` asks clients for a
+    certificate that one of `client_ca` has signed. `hsts` is how long browsers are to come back by https only
+    (RFC 6797).
+    """
+
+    certificate: Path
+    key: Path | None = None
+    names: tuple[str, ...] = ()
+    certificates: tuple[CertificateConfig, ...] = ()
+    strict_sni: bool = False
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    ciphers: str = ""
+    alpn: tuple[str, ...] | None = None
+    client_ca: Path | None = None
+    client_certificates: Literal["off", "optional", "required"] = "off"
+    handshake_timeout: Duration = Duration(10)
+    hsts: Duration = Duration(0)
+
+    def alpn_in(self, mode: Mode) -> tuple[str, ...]:
+        """`alpn`, or the default of *mode*."""
+        if self.alpn is None:
+            return ("h2", "http/1.1") if mode == "http" else ()
+        return self.alpn
+
+
+@dataclass(frozen=True, slots=True)
+class PoolTlsConfig:
+    """``[pools.NAME.tls]``: connections to the servers are secured.
+
+    A server must have a certificate that is signed by one of `ca`, by default by one of the system's
+    authorities, for `server_name`, by default the host of its address; with `verify` false any will do.
+    `certificate` and `key` are what is shown to servers that ask for one.
+    """
+
+    ca: Path | None = None
+    server_name: str = ""
+    verify: bool = True
+    minimum_version: Literal["1.2", "1.3"] = "1.2"
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerConfig:
     """``[listeners.NAME]``: a bound address and where its sessions go.
 
-    `access_log` is a file that gets one JSON line for each http request; ``"-"`` is standard output.
-    At `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a
-    reset. In tcp mode at most `max_connecting` sessions may be without a server, so that a flood towards
-    servers that do not answer stays bounded.
+    `access_log` is a file that gets one JSON line for each http request; ``"-"`` is standard output. At
+    `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a reset.
+    At most `max_connecting` sessions may be in their TLS handshake or, in tcp mode, without a server, so that
+    a flood towards servers that do not answer stays bounded. `redirect_https` answers what no route takes
+    with a redirect to the same at `https_port` (308).
 
     With `proxy_protocol` every connection must begin with a PROXY header, version 1 or 2, within
     `timeouts.request_head`; the client that it tells is the one that firewall, hashing keys, logs and headers
@@ -178,6 +249,9 @@ class ListenerConfig:
     access_log: str | None = None
     proxy_protocol: bool = False
     proxy_protocol_from: tuple[Network, ...] = ()
+    redirect_https: bool = False
+    https_port: int = 443
+    tls: TlsConfig | None = None
     timeouts: Timeouts = field(default_factory=Timeouts)
     firewall: FirewallConfig | None = None
     routes: tuple[RouteConfig, ...] = ()
@@ -288,6 +362,7 @@ class PoolConfig:
     health: HealthConfig | None = None
     agent: AgentConfig | None = None
     outlier: OutlierConfig | None = None
+    tls: PoolTlsConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

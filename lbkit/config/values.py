@@ -9,7 +9,18 @@ from dataclasses import dataclass
 from lbkit.errors import ConfigError
 from lbkit.units import Duration, Size
 
-__all__ = ["TOKEN", "Duration", "KeySource", "Size", "parse_duration", "parse_key", "parse_size", "quoted"]
+__all__ = [
+    "TOKEN",
+    "Duration",
+    "KeySource",
+    "Size",
+    "is_name_pattern",
+    "parse_duration",
+    "parse_key",
+    "parse_size",
+    "plain_name",
+    "quoted",
+]
 
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
@@ -82,3 +93,17 @@ def quoted(text: str) -> str:
     except UnicodeEncodeError:
         raise ConfigError(f"{text!a} is not UTF-8 text") from None
     return '"' + _ESCAPED.sub(lambda match: f"\\u{ord(match[0]):04x}", text) + '"'
+
+
+_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+_NAME_PATTERN = re.compile(rf"(\*\.)?({_LABEL}\.)*{_LABEL}")
+
+
+def is_name_pattern(text: str) -> bool:
+    """Whether *text* is a host name, or ``*.`` and one, as certificates and routes say it."""
+    return len(text) <= 253 and _NAME_PATTERN.fullmatch(plain_name(text)) is not None
+
+
+def plain_name(name: str) -> str:
+    """As names are compared: lower case, without the root's final dot."""
+    return name.lower().removesuffix(".")

@@ -38,6 +38,8 @@ class Wire(Protocol):
     client: Peer
     server: Peer
     scheme: str
+    identity: Headers
+    """What is known of the client by its certificate, as fields; empty where none was asked for."""
 
     def body_wanted(self) -> None:
         """The handler waits for the body: send 100 Continue if the client waits for that."""
@@ -92,6 +94,7 @@ class Exchange:
         """The neighbour's address and port; None on a Unix socket."""
         self.server = wire.server
         self.scheme = wire.scheme
+        self.identity = wire.identity
         self.status = 0
         """The response's, 0 before there is one."""
         self.bytes_out = 0

@@ -31,12 +31,13 @@ from lbkit.exchange.exchange import Exchange, Handler, Peer, Work
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
+from lbkit.http.forwarded import identified
 from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.plain import Trait
 from lbkit.http.status import error_page, reason_of
 from lbkit.http.targets import Target
 
-__all__ = ["HttpProtocol", "Shared"]
+__all__ = ["Connection", "HttpProtocol", "Shared"]
 
 _log = logging.getLogger("lbkit.http")
 _DATE, _SERVER = int(Trait.DATE), int(Trait.SERVER)
@@ -45,6 +46,16 @@ _IDLE = 5.0  # seconds after which a client's next request will not be soon
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 # The machine's trouble and no bug: it hits every request, and a traceback of each would fill the disk.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EIO)
+
+
+class Connection(Protocol):
+    """One connection, whatever it speaks, as its `HttpServer` sees it."""
+
+    def shutdown(self) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def check(self, now: float) -> None: ...
 
 
 class Shared(Protocol):
@@ -66,9 +77,9 @@ class Shared(Protocol):
 
     def stamp(self, now: float) -> bytes: ...
 
-    def opened(self, connection: HttpProtocol) -> None: ...
+    def opened(self, connection: Connection) -> None: ...
 
-    def closed(self, connection: HttpProtocol) -> None: ...
+    def closed(self, connection: Connection) -> None: ...
 
     def report(self, problem: str) -> None: ...
 
@@ -91,11 +102,14 @@ class HttpProtocol(asyncio.Protocol):
         on_close: Callable[[], None] | None = None,
         client: Peer = None,
         server: Peer = None,
+        identity: Headers | None = None,
     ) -> None:
-        """*client* and *server* are the connection's ends; None is what its socket says."""
+        """*client* and *server* are the connection's ends; None is what its socket says. *identity* are
+        fields that every request gets in place of its own."""
         self.client = client
         self.server = server
         self.scheme = "http"
+        self.identity: Headers = identity or []
         self._http = http
         self._on_close = on_close
         self._engine = ServerEngine(http.settings.limits)
@@ -128,6 +142,8 @@ class HttpProtocol(asyncio.Protocol):
             self.server = _peer(transport.get_extra_info("sockname"))
         if transport.get_extra_info("ssl_object") is not None:
             self.scheme = "https"
+        # What neither a head that is passed on as it came nor an answer that is can have.
+        self._is_special = bool(self.identity) or (self.scheme == "https" and bool(self._http.settings.hsts))
         self._since = self._http.now()
         self._http.opened(self)
 
@@ -152,7 +168,12 @@ class HttpProtocol(asyncio.Protocol):
         if self._exchange is None and not self._is_write_paused:
             http = self._http
             express = http.express
-            if express is not None and self._engine.is_at_rest() and http.access_log is None:
+            if (
+                express is not None
+                and not self._is_special
+                and self._engine.is_at_rest()
+                and http.access_log is None
+            ):
                 # Also while it stops each answer has to say so.
                 self._number += 1
                 if self._number < http.settings.max_requests and not http.draining and express(self, data):
@@ -214,8 +235,8 @@ class HttpProtocol(asyncio.Protocol):
             self._advance()
         if self._exchange is not None:
             self._exchange.lose()
-        # The client may have shut its sending side only, and still read; TLS knows no such state.
-        return self.scheme == "http"
+        # The client may have shut its sending side only, and still read; not with asyncio's own TLS.
+        return self._transport.can_write_eof()
 
     def pause_writing(self) -> None:
         self._is_write_paused = True
@@ -261,6 +282,8 @@ class HttpProtocol(asyncio.Protocol):
         self._number += 1
         self._http.counters.requests += 1
         settings = self._http.settings
+        if self.identity:
+            request.headers, request.plain = identified(request.headers, self.identity), None
         exchange = self._exchange = Exchange(self, request, self._number, body_buffer=settings.body_buffer)
         if self._http.access_log is not None:
             exchange.trail = Trail()
@@ -498,9 +521,14 @@ class HttpProtocol(asyncio.Protocol):
         self._check_present()
         self._send(self._head(status, headers, reason))
 
+    @property
+    def _is_last(self) -> bool:
+        """Whether the present answer has to say that it is the last one."""
+        return self._http.draining or self._number >= self._http.settings.max_requests
+
     def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
         http, engine = self._http, self._engine
-        if not engine.may_pass or http.draining or self._number >= http.settings.max_requests:
+        if not engine.may_pass or self._is_special or self._is_last:
             return False
         self._check_present()
         if not engine.start_as_it_is(status, length):
@@ -523,7 +551,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
         http, engine = self._http, self._engine
-        if not engine.may_pass or http.draining or self._number >= http.settings.max_requests:
+        if not engine.may_pass or self._is_special or self._is_last:
             return False
         self._check_present()
         if traits & _STAMPS != _STAMPS:
@@ -580,6 +608,9 @@ class HttpProtocol(asyncio.Protocol):
         name = self._http.settings.server_header
         if name and get(headers, b"server") is None:
             completed.append((b"Server", name))
+        hsts = self._http.settings.hsts
+        if hsts and self.scheme == "https" and get(headers, b"strict-transport-security") is None:
+            completed.append((b"Strict-Transport-Security", hsts))
         return completed
 
     def _count_response(self, status: int) -> None:

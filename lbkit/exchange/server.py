@@ -10,10 +10,12 @@ from typing import Any
 
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, Peer, Work
-from lbkit.exchange.protocol import HttpProtocol
+from lbkit.exchange.h2_protocol import H2Protocol
+from lbkit.exchange.protocol import Connection, HttpProtocol
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 from lbkit.http.dates import format_date
+from lbkit.http.messages import Headers
 
 __all__ = ["HttpServer"]
 
@@ -24,7 +26,7 @@ _CANCEL_TIME = 1.0
 
 
 class HttpServer:
-    """Answers HTTP/1.1 on the connections that others accept.
+    """Answers HTTP/1.1 and HTTP/2 on the connections that others accept.
 
     `protocol_factory` goes to ``loop.create_server`` or ``loop.connect_accepted_socket``. `handler` and
     `settings` may be replaced at any time: the next request has them. One timer serves all timeouts.
@@ -43,7 +45,7 @@ class HttpServer:
         self.express: Callable[[HttpProtocol, bytes], bool] | None = getattr(handler, "express", None)
         self.settings = settings or HttpSettings()
         self.counters = HttpCounters()
-        self.connections: set[HttpProtocol] = set()
+        self.connections: set[Connection] = set()
         self.draining = False
         self.access_log: Callable[[Exchange, Trail], None] | None = None
         """Told of each exchange that is over."""
@@ -69,11 +71,26 @@ class HttpServer:
         self.express = getattr(handler, "express", None)
 
     def protocol_factory(
-        self, on_close: Callable[[], None] | None = None, client: Peer = None, server: Peer = None
+        self,
+        on_close: Callable[[], None] | None = None,
+        client: Peer = None,
+        server: Peer = None,
+        identity: Headers | None = None,
     ) -> HttpProtocol:
         """A protocol for one connection; *on_close* is called when that is closed. *client* and *server* are
-        its ends where they are known to be others than the socket's."""
-        return HttpProtocol(self, on_close, client, server)
+        its ends where they are known to be others than the socket's. *identity* are fields that every request
+        of it gets in place of its own."""
+        return HttpProtocol(self, on_close, client, server, identity)
+
+    def h2_protocol_factory(
+        self,
+        on_close: Callable[[], None] | None = None,
+        client: Peer = None,
+        server: Peer = None,
+        identity: Headers | None = None,
+    ) -> H2Protocol:
+        """The same for a client that speaks HTTP/2, as it has said in its TLS handshake (ALPN)."""
+        return H2Protocol(self, on_close, client, server, identity)
 
     @property
     def open_connections(self) -> int:
@@ -155,14 +172,14 @@ class HttpServer:
 
     # ---- for the connections ----
 
-    def opened(self, connection: HttpProtocol) -> None:
+    def opened(self, connection: Connection) -> None:
         """A connection begins."""
         self.connections.add(connection)
         self.counters.connections += 1
         if self._timer is None:
             self._arm()
 
-    def closed(self, connection: HttpProtocol) -> None:
+    def closed(self, connection: Connection) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
         self._ends.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lbkit.http.engine import Limits
+from lbkit.http.h2_guard import H2Limits
 
 __all__ = ["HttpSettings"]
 
@@ -38,6 +39,12 @@ class HttpSettings:
     """Body that the handler left unread is skipped up to this size; beyond it the connection is closed."""
     server_header: bytes = b"lbkit"
     """The Server field of responses that have none; empty for no field."""
+
+    h2: H2Limits = field(default_factory=H2Limits)
+    """What an HTTP/2 connection may do."""
+    hsts: bytes = b""
+    """The Strict-Transport-Security field of responses over TLS that have none (RFC 6797); empty for no
+    field."""
 
     @property
     def tick(self) -> float:

@@ -12,14 +12,23 @@ from dataclasses import dataclass
 
 from lbkit.http.messages import Headers, get, get_all, without
 
-__all__ = ["LOOPBACK", "Hop", "client_of", "forwarded_headers", "scheme_of"]
+__all__ = ["IDENTITY", "LOOPBACK", "Hop", "client_of", "forwarded_headers", "identified", "scheme_of"]
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", ""})
 """Neighbours that are trusted by default (as uvicorn's forwarded-allow-ips); "" is a Unix socket."""
 
 _CLAIMS = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"via"})
+IDENTITY = frozenset(
+    {b"x-client-certificate-verify", b"x-client-certificate-subject", b"x-client-certificate-fingerprint"}
+)
+"""What a proxy that asks clients for a certificate says of it."""
+_UNTRUSTED = _CLAIMS | {b"forwarded"}
+_ANONYMOUS = _UNTRUSTED | IDENTITY
 # Applications that get fields as CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
-_IMITATIONS = frozenset({b"x_forwarded_for", b"x_forwarded_proto", b"x_forwarded_host"})
+_IMITATIONS = frozenset(
+    name.replace(b"-", b"_")
+    for name in (*IDENTITY, b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,8 @@ class Hop:
     ip: str
     scheme: str
     version: str = "1.1"
+    is_identified: bool = False
+    """Whether the `IDENTITY` fields are of this proxy itself."""
 
 
 def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Collection[str]) -> Headers:
@@ -44,7 +55,10 @@ def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Colle
     if hop.ip in trusted:
         proto = get(headers, b"x-forwarded-proto") or proto
         host = get(headers, b"x-forwarded-host") or host
-    result = [(key, value) for key, value in headers if not _is_claim(key.lower(), hop.ip in trusted)]
+    claims = _CLAIMS
+    if hop.ip not in trusted:
+        claims = _UNTRUSTED if hop.is_identified else _ANONYMOUS
+    result = [(key, value) for key, value in headers if not _is_claim(key.lower(), claims)]
     if chain:
         result.append((b"X-Forwarded-For", b", ".join(chain)))
     result.append((b"X-Forwarded-Proto", proto))
@@ -55,11 +69,17 @@ def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Colle
     return result
 
 
-def _is_claim(name: bytes, trusted: bool) -> bool:
-    """Whether the field called *name* (lower case) is replaced or dropped."""
-    if name in _CLAIMS or (name == b"forwarded" and not trusted):
+def _is_claim(name: bytes, claims: Collection[bytes]) -> bool:
+    """Whether the field called *name* (lower case) is replaced or dropped: one of *claims*, or like one."""
+    if name in claims:
         return True
     return b"_" in name and name.replace(b"-", b"_") in _IMITATIONS
+
+
+def identified(headers: Headers, identity: Headers) -> Headers:
+    """*headers* with the fields *identity* of this proxy's own in place of what a client says of itself."""
+    kept = [(key, value) for key, value in headers if key.lower().replace(b"_", b"-") not in IDENTITY]
+    return kept + identity
 
 
 def client_of(headers: Headers, hop: Hop, trusted: Collection[str]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbkit.http.forwarded import IDENTITY
 from lbkit.http.messages import Headers, tokens, without
 
 __all__ = ["HOP_BY_HOP", "end_to_end"]
@@ -23,7 +24,7 @@ HOP_BY_HOP = frozenset(
 # Listing one of these in Connection would let a client take away what the next server relies on.
 _NEVER_DROPPED = frozenset(
     {b"content-length", b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"via"}
-)
+).union(IDENTITY)
 
 
 def end_to_end(headers: Headers) -> Headers:

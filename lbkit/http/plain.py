@@ -19,6 +19,7 @@ import re
 from enum import IntFlag
 from typing import TypeAlias
 
+from lbkit.http.forwarded import IDENTITY
 from lbkit.http.messages import Headers, Plain, Request, Response
 from lbkit.http.targets import Target, is_authority, normalise
 
@@ -73,6 +74,7 @@ _MEANINGS: dict[bytes, int] = {
     b"x-forwarded-for": _CLAIM,
     b"x-forwarded-proto": _CLAIM,
     b"x-forwarded-host": _CLAIM,
+    **dict.fromkeys(IDENTITY, _CLAIM),
 }
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ORIGIN = re.compile(rb"/[!\"$-~]*")

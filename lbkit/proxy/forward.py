@@ -59,11 +59,13 @@ from lbkit.pool import Pool, Waiter
 from lbkit.proxy.express import Arrivals
 from lbkit.proxy.keys import cookie_of, key_reader
 from lbkit.proxy.passage import Passage
+from lbkit.proxy.secure import secure
 from lbkit.proxy.ticker import Ticker
-from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt
+from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt, introduce
 from lbkit.proxy_protocol import build
 from lbkit.server import Address, Outcome, Server
 from lbkit.sockets import connect
+from lbkit.tls import ClientTls
 
 __all__ = ["ForwardSettings", "Forwarder"]
 
@@ -120,6 +122,7 @@ class Forwarder:
         self.pool = pool
         self.name = name
         self._via = name.encode("ascii")
+        self._tls: ClientTls | None = None
         self._ticker = ticker
         self._clock = self.now = clock
         self._connect = connect
@@ -139,6 +142,17 @@ class Forwarder:
         self._settings = settings
         self._key_of = key_reader(settings.key, settings.trusted)
         self._cookie = settings.sticky_cookie.encode()
+
+    @property
+    def tls(self) -> ClientTls | None:
+        """How connections to the servers are secured; a change ends those that are kept."""
+        return self._tls
+
+    @tls.setter
+    def tls(self, tls: ClientTls | None) -> None:
+        if tls != self._tls:
+            self._idle.close()
+        self._tls = tls
 
     # ---- the express way ----
 
@@ -360,8 +374,22 @@ class Forwarder:
             kept = self._idle.take(server, self._clock(), introduction)
             if kept is not None:
                 return kept
+        if self._tls is not None:
+            return await self._secured(server, self._tls, introduction)
         sock = await self._connect(server.address, self.settings.connect)
         return await adopt(server, sock, self.settings.limits, self._arrivals, introduction)
+
+    async def _secured(self, server: Server, tls: ClientTls, introduction: bytes) -> UpstreamConnection:
+        """A new connection; the time to connect is that of both, as of HAProxy's `timeout connect`."""
+        limit = self.settings.connect
+        began_at = self._clock()
+        sock = await self._connect(server.address, limit)
+        await introduce(sock, server, introduction)
+        left = max(0.001, limit - (self._clock() - began_at)) if limit else 0.0
+        transport = await secure(sock, server.address, tls, left)
+        connection = UpstreamConnection(server, self.settings.limits, self._arrivals, introduction)
+        transport.attach(connection)
+        return connection
 
     def _introduction(self, exchange: Exchange) -> bytes:
         """The PROXY header that tells the client of *exchange*."""
@@ -445,7 +473,8 @@ class Forwarder:
         headers = without(end_to_end(request.headers), {b"expect"})
         if get(headers, b"host") is None:
             headers.insert(0, (b"Host", _host_of(server.address)))
-        hop = Hop(exchange.client[0] if exchange.client else "", exchange.scheme, request.version)
+        client = exchange.client[0] if exchange.client else ""
+        hop = Hop(client, exchange.scheme, request.version, bool(exchange.identity))
         headers = forwarded_headers(headers, hop, self.name, self.settings.trusted)
         if get(request.headers, b"transfer-encoding") is not None:
             headers.append((b"Transfer-Encoding", b"chunked"))

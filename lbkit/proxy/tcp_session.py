@@ -1,4 +1,5 @@
-"""tcp mode: accept → pick (→ wait for a place) → connect (→ another server) → relay → close.
+"""tcp mode: accept (→ secure) (→ route by name) → pick (→ wait for a place) → connect (→ secure it) (→
+another server) → relay → close.
 
 A session is a small object and a few callbacks, without a task. Until a server has accepted, nothing
 is read from the client, so a server that refuses costs the client only time: its bytes wait in the
@@ -20,19 +21,24 @@ import math
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from lbkit.errors import ConnectFailed, Exhausted, LbkitError, NoServerAvailable, PoolFull
+from lbkit.errors import ClientError, ConnectFailed, Exhausted, LbkitError, NoServerAvailable, PoolFull
 from lbkit.kernel.poller import Poller
 from lbkit.pool import Pool, Waiter
+from lbkit.proxy.hello_peek import HelloPeek
 from lbkit.proxy.origin import Origin, ends_of
 from lbkit.proxy.ticker import TICK, Ticker
 from lbkit.proxy.wheel import Wheel
 from lbkit.proxy_protocol import build
 from lbkit.relay import Relay, RelayEnd, Resources
+from lbkit.relay.secure import SecureRelay
+from lbkit.relay.tls_transport import TlsTransport
 from lbkit.server import Outcome, Server
 from lbkit.sockets import Dial
+from lbkit.tls import ClientHello, ClientTls, NameRoutes, Termination
+from lbkit.tls.client import why_not_secured
 
 __all__ = ["TcpService", "TcpSettings"]
 
@@ -57,7 +63,8 @@ class TcpSettings:
 
     `tunnel`, where set, takes the place of `client` and `server` as soon as both sides have sent something
     (HAProxy's `timeout tunnel`): then only silence of both counts. At most `max_connecting` sessions are
-    without a server at a time, or the listener accepts nobody.
+    without a server at a time, or the listener accepts nobody. `hello` bounds the arrival of a ClientHello
+    where sessions are routed by it.
     """
 
     connect: float = 5.0
@@ -66,6 +73,7 @@ class TcpSettings:
     queue: float = 5.0
     tunnel: float = 0.0
     max_connecting: int = 4096
+    hello: float = 10.0
 
     @property
     def look_interval(self) -> float:
@@ -84,8 +92,10 @@ class TcpSession:
         "_is_retry",
         "_key",
         "_outcome",
+        "_peek",
         "_pool",
         "_relay",
+        "_securing",
         "_server",
         "_service",
         "_slot",
@@ -102,10 +112,12 @@ class TcpSession:
     def __init__(self, service: TcpService, client: socket.socket, origin: Origin | None = None) -> None:
         self.origin = origin
         self._service = service
-        self._client: socket.socket | None = client
-        # A reload may give the listener another pool; a session stays with the one it began with.
-        self._pool = service.pool
-        self._key = _address_of(client, origin) if self._pool.balancer.keyed else None
+        self._client: socket.socket | TlsTransport | None = client
+        self._pool: Pool
+        self._key: bytes | None = None
+        self._peek: HelloPeek | None = None
+        self._securing: TlsTransport | None = None
+        """The server's side while it is in its handshake."""
         self._server: Server | None = None
         self._tried: tuple[Server, ...] = ()
         self._failure: ConnectFailed | None = None
@@ -119,6 +131,60 @@ class TcpSession:
         self.connect_deadline = 0.0
         self.progress = (0, 0)
         self.client_idle_since = self.server_idle_since = 0.0
+
+    def start(self) -> None:
+        """Secure the connection, or find out its name, where that is wanted; then `route`."""
+        service, client = self._service, self._client
+        if service.tls is not None:
+            assert isinstance(client, socket.socket)
+            self._client = secured = TlsTransport(
+                service.loop,
+                client,
+                service.tls.context,
+                timeout=service.tls.timeout,
+                secured=lambda _: self._lead_to(service.pool),
+                failed=self._client_lost,
+            )
+            secured.start()
+        elif service.names is not None:
+            assert isinstance(client, socket.socket)
+            if service.settings.hello:
+                self._due_at(service.loop.time() + service.settings.hello)
+            self._peek = HelloPeek(service.loop, client, self._named)
+            self._peek.start()
+        else:
+            self._lead_to(service.pool)
+
+    def _client_lost(self, error: Exception) -> None:
+        """The handshake with the client failed, or it left while it waits for a server."""
+        if isinstance(self._client, TlsTransport):
+            if not self._client.is_secured:
+                self._service.handshake_failed(str(error))
+            self.abort()
+
+    def _named(self, hello: ClientHello | ClientError) -> None:
+        self._peek = None
+        self._not_due()
+        service = self._service
+        if isinstance(hello, ClientError):
+            service.handshake_failed(str(hello))
+            self._close()
+            return
+        assert service.names is not None
+        self._lead_to(service.names.match(hello.server_name, service.pool))
+
+    def _lead_to(self, pool: Pool | None) -> None:
+        """Go on with *pool*: a reload may give the listener another one, and the session stays with this."""
+        if pool is None:
+            self._service.handshake_failed("no route for the name that the client asks for")
+            self._close()
+            return
+        self._pool = pool
+        if pool.balancer.keyed:
+            client = self._client
+            assert client is not None
+            self._key = _address_of(_socket_of(client), self.origin)
+        self.route()
 
     def route(self) -> None:
         """Pick a server and connect to it; on failure another one, up to the pool's retries."""
@@ -197,6 +263,41 @@ class TcpSession:
             return
         if self._pool.settings.send_proxy and not self._introduce(result):
             return
+        tls = self._service.server_tls.get(self._pool) if self._service.server_tls else None
+        if tls is None:
+            self._paired(result)
+        else:
+            self._secure(result, tls)
+
+    def _secure(self, sock: socket.socket, tls: ClientTls) -> None:
+        """Do the handshake with the server, within the time to connect."""
+        service, server = self._service, self._server
+        assert server is not None
+        if service.resources.poller is not None:
+            service.resources.poller.forget(sock.fileno())
+
+        def failed(error: Exception) -> None:
+            if self._securing is securing:
+                self._securing = None
+                self._connect_failed(ConnectFailed(f"{server.address}: {why_not_secured(error)}"))
+
+        def secured(transport: TlsTransport) -> None:
+            self._securing = None
+            self._paired(transport)
+
+        self._securing = securing = TlsTransport(
+            service.loop,
+            sock,
+            tls.context,
+            timeout=0,
+            secured=secured,
+            failed=failed,
+            server_name=tls.name_of(server.address),
+        )
+        securing.start()
+
+    def _paired(self, upstream: socket.socket | TlsTransport) -> None:
+        """The session has both its ends."""
         self._end_retry()
         service, client = self._service, self._client
         assert client is not None
@@ -207,7 +308,12 @@ class TcpSession:
             self._due_at(now + service.look_interval)
         service.relaying(self)
         heard = self._responded if self._pool.hears_responses else None
-        self._relay = relay = service.relay(service.resources, client, result, self._relayed, heard)
+        relay: Relay
+        if isinstance(client, socket.socket) and isinstance(upstream, socket.socket):
+            relay = service.relay(service.resources, client, upstream, self._relayed, heard)
+        else:
+            relay = SecureRelay(service.resources, client, upstream, self._relayed, heard)
+        self._relay = relay
         relay.start()
 
     def _introduce(self, server: socket.socket) -> bool:
@@ -217,7 +323,7 @@ class TcpSession:
         52 of a binary header or 107 of a line. One that does not take them is as good as not connected.
         """
         assert self._client is not None and self._server is not None
-        header = build(self._pool.settings.send_proxy, *ends_of(self._client, self.origin))
+        header = build(self._pool.settings.send_proxy, *ends_of(_socket_of(self._client), self.origin))
         try:
             if server.send(header) == len(header):
                 return True
@@ -248,17 +354,26 @@ class TcpSession:
         self._slot = None
         if self._relay is not None:
             self._look(now)
-        elif self._dial is not None and self.connect_deadline:
+        elif self._peek is not None:
+            self._peek.cancel()
+            self._named(ClientError(f"no ClientHello within {self._service.settings.hello:g} s", 0))
+        elif (self._dial is not None or self._securing is not None) and self.connect_deadline:
             if self.connect_deadline <= now:
                 self._connect_timed_out()
             else:
                 self._due_at(self.connect_deadline)
 
     def _connect_timed_out(self) -> None:
-        assert self._dial is not None
-        self._dial.cancel()
-        self._dial = None
+        self._cancel_connecting()
         self._connect_failed(ConnectFailed(f"not connected within {self._service.settings.connect:g} s"))
+
+    def _cancel_connecting(self) -> None:
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+        securing, self._securing = self._securing, None
+        if securing is not None:
+            securing.abort()
 
     def _connect_failed(self, error: ConnectFailed) -> None:
         server = self._server
@@ -361,7 +476,8 @@ class TcpSession:
 
         One that only closed its side may still want an answer, and waits on.
         """
-        if self._waiter is None or self._client is None:
+        # A secured one tells that by itself.
+        if self._waiter is None or not isinstance(self._client, socket.socket):
             return
         if self._client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.abort()
@@ -375,9 +491,10 @@ class TcpSession:
             self._pool.leave(self._waiter)
             self._waiter = None
             self._service.waiting.discard(self)
-        if self._dial is not None:
-            self._dial.cancel()
-            self._dial = None
+        self._cancel_connecting()
+        if self._peek is not None:
+            self._peek.cancel()
+            self._peek = None
         self._end_retry()
         if self._server is not None:
             self._release(self._server, Outcome.CANCELLED)
@@ -385,10 +502,14 @@ class TcpSession:
 
     def _close(self) -> None:
         self._not_due()
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
             self._service.ended(self)
+
+
+def _socket_of(end: socket.socket | TlsTransport) -> socket.socket:
+    return end.sock if isinstance(end, TlsTransport) else end
 
 
 def _address_of(client: socket.socket, origin: Origin | None) -> bytes | None:
@@ -403,12 +524,13 @@ def _address_of(client: socket.socket, origin: Origin | None) -> bytes | None:
 
 
 class TcpService:
-    """The tcp sessions of one listener. `pool`, `relay` and `settings` may be replaced at any time."""
+    """The tcp sessions of one listener. `pool`, `relay`, `settings`, `tls`, `names` and `server_tls` may be
+    replaced at any time."""
 
     def __init__(
         self,
         name: str,
-        pool: Pool,
+        pool: Pool | None,
         relay: type[Relay],
         settings: TcpSettings,
         *,
@@ -425,6 +547,12 @@ class TcpService:
         self.settings = settings
         self.resources = resources
         self.loop = resources.loop
+        self.tls: Termination | None = None
+        self.names: NameRoutes[Pool] | None = None
+        """Pools by the name that the client's TLS asks for; `pool` is where the others go."""
+        self.server_tls: Mapping[Pool, ClientTls] = {}
+        self.failed_handshakes = 0
+        """Sessions that ended because their TLS could not be opened, or has no name that leads anywhere."""
         self.client_timeouts = 0
         self.failed_sessions = 0
         """Sessions that ended because no server took them."""
@@ -465,7 +593,7 @@ class TcpService:
         if len(self._connecting) >= self._settings.max_connecting:
             self._hold_or_let_in()
         self._ticker.wake(self._tick)
-        session.route()
+        session.start()
 
     def relaying(self, session: TcpSession) -> None:
         """*session* has its server."""
@@ -499,6 +627,11 @@ class TcpService:
             self._is_crowded = crowded
             self._hold(crowded)
 
+    def handshake_failed(self, why: str) -> None:
+        """Count a session whose TLS failed."""
+        self.failed_handshakes += 1
+        self._say(f"TLS handshake failed ({self.failed_handshakes} so far): {why}")
+
     def session_failed(self, error: LbkitError) -> None:
         """Count a session that no server took; said in the log at most every few seconds."""
         self.failed_sessions += 1
@@ -520,9 +653,15 @@ class TcpService:
         found = (session.bytes_so_far for session in self._relaying)
         return [(server, bytes_in, bytes_out) for server, bytes_in, bytes_out in found if server is not None]
 
+    @property
+    def _pools(self) -> set[Pool]:
+        """Those that new sessions may come to."""
+        named = set() if self.names is None else self.names.values()
+        return named if self.pool is None else named | {self.pool}
+
     def _tick(self, now: float) -> bool:
         # After a reload some may still stand in line for the pool that they began with.
-        for pool in {self.pool, *(session.pool for session in self.waiting)}:
+        for pool in {*self._pools, *(session.pool for session in self.waiting)}:
             if now >= pool.next_deadline():
                 pool.advance(now)
         wanting, self._wanting = self._wanting, []

@@ -98,11 +98,15 @@ class Relay(ABC):
 RELAYS: Registry[Relay] = Registry("relay")
 
 
-def choose_relay(name: str) -> type[Relay]:
-    """The relay called *name*; for ``auto`` the best one that works here.
+def choose_relay(name: str, *, opens_tls: bool = False) -> type[Relay]:
+    """The relay called *name*; for ``auto`` the best one that works here, and where it *opens_tls* the one
+    that does: a session takes `SecureRelay` then, which is made of the same.
 
     Raises ValueError with the reason for a named relay that cannot work here.
     """
+    if name == "auto" and opens_tls:
+        _say_once("relay stream taken where TLS is opened: the others move bytes as they are")
+        name = "stream"
     if name != "auto":
         relay = RELAYS[name].factory
         if reason := relay.unsupported():

@@ -5,12 +5,13 @@ from __future__ import annotations
 from lbkit.runtime.catalog import catalog
 from lbkit.runtime.edge import firewall_settings
 from lbkit.runtime.pools import make_pool
-from lbkit.runtime.runtime import Runtime
+from lbkit.runtime.runtime import Runtime, Secrets
 from lbkit.runtime.supervisor import Source, Supervisor, worker_command, worker_count
 from lbkit.runtime.worker import run_worker
 
 __all__ = [
     "Runtime",
+    "Secrets",
     "Source",
     "Supervisor",
     "catalog",

@@ -58,6 +58,7 @@ class Setup(_Kind, frozen=True):
     `folder` is what relative paths start from, as the bytes that the system knows it by; None is the
     current one. `known` is, by pool, what is known of its servers. `reports`: whether counters are wanted.
     `lists` are the files of networks that its firewalls name, as path and text.
+    `files` are the certificates and keys that the text names, as path and content.
     """
 
     version: int
@@ -68,6 +69,7 @@ class Setup(_Kind, frozen=True):
     known: dict[str, list[Known]]
     reports: bool
     lists: list[tuple[bytes, str]] = []
+    files: list[tuple[bytes, bytes]] = []
 
 
 class Sockets(_Kind, frozen=True):

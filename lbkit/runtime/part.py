@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from lbkit.admin import View
 from lbkit.pool import Known
 from lbkit.proxy.listener import Listener
 from lbkit.server import Server
+from lbkit.tls import read_file
 
 __all__ = ["Part"]
 
@@ -26,6 +28,10 @@ class Part:
     def bind(self, listener: Listener) -> None:
         """Give *listener* its socket. Raises StartFailed."""
         listener.bind()
+
+    def read(self, path: Path) -> bytes:
+        """What is in a file with a certificate or key. Raises OSError."""
+        return read_file(path)
 
     def known(self, pool: str) -> Sequence[Known]:
         """What others know of the servers of *pool* when it starts or changes; nothing where it checks."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from types import MappingProxyType
 
 from lbkit.balancing import Balancer
 from lbkit.checks import AT_A_TIME, CHECKS, HealthCheck, Prober, judge, report
@@ -22,6 +23,7 @@ from lbkit.runtime.messages import Result
 from lbkit.runtime.part import Part
 from lbkit.runtime.shares import Share
 from lbkit.server import Address, Server
+from lbkit.tls import ClientTls
 
 __all__ = ["FirstResults", "RunningPool", "first_results", "make_pool", "make_server"]
 
@@ -46,9 +48,18 @@ def make_pool(name: str, config: PoolConfig, seed: int | None = None, now: float
 class RunningPool:
     """A pool that takes part in live traffic; its checks, if *part* has them, run until they are stopped."""
 
-    def __init__(self, config: PoolConfig, pool: Pool, seed: int | None, part: Part | None = None) -> None:
+    def __init__(
+        self,
+        config: PoolConfig,
+        pool: Pool,
+        seed: int | None,
+        part: Part | None = None,
+        tls: ClientTls | None = None,
+    ) -> None:
+        """*tls* is how connections to its servers are secured, those of checks too."""
         self.config = config
         self.pool = pool
+        self.tls = tls
         self._part = part or Part()
         self._is_told = False
         pool.driven = True  # sessions and requests look at the time for it
@@ -64,9 +75,10 @@ class RunningPool:
             if prober is not None:
                 prober.start()
 
-    def change(self, config: PoolConfig) -> Iterable[Prober]:
+    def change(self, config: PoolConfig, tls: ClientTls | None = None) -> Iterable[Prober]:
         """Become what *config* says, servers and all, in place. Returns probers that are to be stopped."""
         old, self.config = self.config, config
+        old_tls, self.tls = self.tls, tls
         same = (old.algorithm, old.options) == (config.algorithm, config.options)
         now = asyncio.get_running_loop().time()
         with self.pool.together(now):
@@ -79,7 +91,12 @@ class RunningPool:
             )
             if _advisers(old) - _advisers(config):
                 self.pool.forget_advice(now)
-        if (old.health, old.agent, old.send_proxy) == (config.health, config.agent, config.send_proxy):
+        if (old.health, old.agent, old.send_proxy, old_tls) == (
+            config.health,
+            config.agent,
+            config.send_proxy,
+            tls,
+        ):
             self.refresh()
             return ()
         ended = self.probers()
@@ -95,7 +112,7 @@ class RunningPool:
         """What the first checks of new servers said."""
         health = self.config.health
         assert health is not None and self._prober is not None
-        check = _check(self.config)
+        check = _check(self.config, self.tls)
         with self.pool.together(asyncio.get_running_loop().time()):
             for name, (passed, reason) in results.items():
                 report(self.pool, check, self.pool[name], passed, reason)
@@ -146,7 +163,7 @@ class RunningPool:
         if health is None or not self._part.checks:
             return None
         intervals = Intervals(health.interval, health.fast_interval, health.down_interval, health.jitter)
-        check = _check(self.config)
+        check = _check(self.config, self.tls)
         return Prober(
             self.pool,
             check,
@@ -196,7 +213,9 @@ class RunningPool:
 
 
 async def first_results(
-    pools: dict[str, PoolConfig], running: dict[str, RunningPool]
+    pools: dict[str, PoolConfig],
+    running: dict[str, RunningPool],
+    tls: Mapping[str, ClientTls] = MappingProxyType({}),
 ) -> dict[str, FirstResults]:
     """Check every new server of a checked pool once, many at the same time; by pool and server."""
     room = asyncio.Semaphore(AT_A_TIME)
@@ -209,7 +228,7 @@ async def first_results(
                 return False, f"not checked: {reason}"  # and so not ready; its next check may say better
 
     new = [
-        (name, server.name, first(_check(config), server.address, config.health.timeout))
+        (name, server.name, first(_check(config, tls.get(name)), server.address, config.health.timeout))
         for name, config in pools.items()
         if config.health is not None
         for server in config.servers
@@ -222,11 +241,12 @@ async def first_results(
     return results
 
 
-def _check(config: PoolConfig) -> HealthCheck:
+def _check(config: PoolConfig, tls: ClientTls | None = None) -> HealthCheck:
     assert config.health is not None
     check = CHECKS[config.health.check].factory(config.health.options)
     if config.send_proxy != "off":
         check.introduction = build(config.send_proxy)
+    check.tls = tls
     return check
 
 

@@ -17,7 +17,8 @@ import math
 import re
 import socket
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -26,6 +27,7 @@ from lbkit.admin import AdminApp, View
 from lbkit.asgi import AsgiHandler
 from lbkit.checks import Prober
 from lbkit.config import AdminConfig, Config, ListenerConfig, PoolConfig
+from lbkit.config.decoder import key_path
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
 from lbkit.http.routes import Route, RouteTable
@@ -35,6 +37,7 @@ from lbkit.proxy.forward import Forwarder, ForwardSettings
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.origin import Origin
+from lbkit.proxy.redirect import HttpsRedirect
 from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
@@ -48,8 +51,9 @@ from lbkit.runtime.shares import Share
 from lbkit.runtime.views import RunningListener, Service, leads_to, view_of
 from lbkit.server import Address, Server
 from lbkit.static import StaticFiles
+from lbkit.tls import ClientTls, NameRoutes, ReadFile, Termination, read_file
 
-__all__ = ["ADMIN", "Runtime", "relay_of"]
+__all__ = ["ADMIN", "Runtime", "Secrets", "relay_of"]
 
 logger = logging.getLogger("lbkit")
 
@@ -60,9 +64,46 @@ _NO_TOKEN = re.compile(r"[^!#$%&'*+.^_`|~0-9A-Za-z-]")
 
 
 @dataclass(slots=True)
+class Secrets:
+    """The certificates and keys of a configuration, read and found good: by listener and by pool."""
+
+    listeners: dict[str, Termination] = field(default_factory=dict)
+    pools: dict[str, ClientTls] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Config, read: ReadFile = read_file) -> Secrets:
+        """Raises ConfigError with every problem. What soon runs out is said in the log."""
+        secrets, problems = cls(), list[str]()
+        for name, item in config.listeners.items():
+            if item.tls is not None:
+                try:
+                    where = f"{key_path('listeners', name)}.tls"
+                    secrets.listeners[name] = Termination(item.tls, where, mode=item.mode, read=read)
+                except ConfigError as error:
+                    problems += error.problems
+        for name, pool in config.pools.items():
+            if pool.tls is not None:
+                try:
+                    secrets.pools[name] = ClientTls(pool.tls, f"{key_path('pools', name)}.tls", read)
+                except ConfigError as error:
+                    problems += error.problems
+        if problems:
+            raise ConfigError(problems)
+        return secrets
+
+    def warn(self) -> None:
+        """Say in the log what runs out soon."""
+        now = datetime.now(UTC)
+        for termination in self.listeners.values():
+            for line in termination.warnings(now):
+                logger.warning("%s", line)
+
+
+@dataclass(slots=True)
 class _Plan:
     """Everything of a reload that could fail, already made."""
 
+    secrets: Secrets
     pools: dict[str, Pool]
     relays: dict[str, type[Relay]]
     files: dict[tuple[str, int], StaticFiles]
@@ -239,7 +280,14 @@ class Runtime:
     # ------------------------------------------------------------ step one: all that can fail
 
     async def _prepare(self, config: Config) -> _Plan:
-        relays = {name: relay_of(name, item) for name, item in config.listeners.items() if item.mode == "tcp"}
+        secrets = Secrets.of(config, self._part.read)
+        if self._part.announces:
+            secrets.warn()
+        relays = {
+            name: relay_of(name, item, config)
+            for name, item in config.listeners.items()
+            if item.mode == "tcp"
+        }
         files = {
             (name, index): StaticFiles(route.static, strip_prefix=route.path)
             for name, item in config.listeners.items()
@@ -248,12 +296,12 @@ class Runtime:
         }
         seed = config.global_.seed
         pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
-        plan = _Plan(pools, relays, files, {}, {}, {})
+        plan = _Plan(secrets, pools, relays, files, {}, {}, {})
         try:
             self._open_logs(config, plan.logs)
             self._bind_new(config, plan.bound)
             if self._part.checks:
-                plan.first_results |= await first_results(dict(config.pools), self._pools)
+                plan.first_results |= await first_results(dict(config.pools), self._pools, secrets.pools)
         except BaseException:
             plan.undo()
             raise
@@ -315,10 +363,11 @@ class Runtime:
         old, self._pools = self._pools, {}
         for name, item in config.pools.items():
             running = old.pop(name, None)
+            tls = plan.secrets.pools.get(name)
             if running is None:
-                running = RunningPool(item, plan.pools[name], config.global_.seed, self._part)
+                running = RunningPool(item, plan.pools[name], config.global_.seed, self._part, tls)
             else:
-                self._end(running.change(item))
+                self._end(running.change(item, tls))
             self._pools[name] = running
             if known := self._part.known(name):
                 running.learn(known)
@@ -344,6 +393,9 @@ class Runtime:
         else:
             handler = self._handler(name, config, plan, forwarders)
             new = self._http_service(service, edge.guarded(handler), _http_settings(config), listener)
+            if isinstance(config, ListenerConfig):
+                new.max_securing = config.max_connecting
+        new.tls = plan.secrets.listeners.get(name)
         log = plan.logs.get(name)
         if isinstance(new, HttpService):
             new.http.access_log = log
@@ -361,8 +413,7 @@ class Runtime:
     def _tcp_service(
         self, service: Service | None, config: ListenerConfig, relay: type[Relay], listener: Listener
     ) -> TcpService:
-        assert config.pool is not None
-        pool = self._pools[config.pool].pool
+        pool = None if config.pool is None else self._pools[config.pool].pool
         timeouts = config.timeouts
         settings = TcpSettings(
             timeouts.connect,
@@ -371,20 +422,29 @@ class Runtime:
             timeouts.queue,
             timeouts.tunnel or 0.0,
             config.max_connecting,
+            timeouts.request_head,
         )
         if isinstance(service, TcpService):
             service.name, service.pool, service.relay, service.settings = listener.name, pool, relay, settings
-            return service
-        return TcpService(
-            listener.name,
-            pool,
-            relay,
-            settings,
-            resources=self._resources,
-            ticker=self._ticker,
-            on_end=listener.session_ended,
-            hold=listener.hold,
-        )
+        else:
+            service = TcpService(
+                listener.name,
+                pool,
+                relay,
+                settings,
+                resources=self._resources,
+                ticker=self._ticker,
+                on_end=listener.session_ended,
+                hold=listener.hold,
+            )
+        names = [
+            (route.sni, self._pools[route.pool].pool) for route in config.routes if route.sni and route.pool
+        ]
+        service.names = NameRoutes(names) if names else None
+        service.server_tls = {
+            running.pool: running.tls for running in self._pools.values() if running.tls is not None
+        }
+        return service
 
     def _http_service(
         self, service: Service | None, handler: Handler, settings: HttpSettings, listener: Listener
@@ -392,7 +452,12 @@ class Runtime:
         if isinstance(service, HttpService):
             service.http.handler, service.http.settings = handler, settings
             return service
-        return HttpService(HttpServer(handler, settings), loop=self._loop, on_end=listener.session_ended)
+        return HttpService(
+            HttpServer(handler, settings),
+            loop=self._loop,
+            on_end=listener.session_ended,
+            hold=listener.hold,
+        )
 
     def _handler(
         self,
@@ -419,7 +484,10 @@ class Runtime:
             Route(route.host, route.path, target)
             for route, target in zip(config.routes, targets, strict=True)
         ]
-        return RouteHandler(RouteTable(routes), forwarders[config.pool] if config.pool else None)
+        default: Handler | None = forwarders[config.pool] if config.pool else None
+        if config.redirect_https:
+            default = HttpsRedirect(config.https_port)
+        return RouteHandler(RouteTable(routes), default)
 
     def _forwarder(
         self, name: str, pool: str, config: ListenerConfig, forwarders: dict[str, Forwarder]
@@ -433,15 +501,18 @@ class Runtime:
             key=wanted.key,
             sticky_cookie=wanted.sticky_cookie,
         )
-        target = self._pools[pool].pool
+        target, tls = self._pools[pool].pool, self._pools[pool].tls
         known = forwarders.get(pool)
         pseudonym = _NO_TOKEN.sub("_", name)
         if known is not None and known.pool is target and known.name == pseudonym:
-            known.settings = settings
+            known.settings, known.tls = settings, tls
             return
         if known is not None:
             known.close()
-        forwarders[pool] = Forwarder(target, pseudonym, settings, ticker=self._ticker, clock=self._loop.time)
+        forwarders[pool] = made = Forwarder(
+            target, pseudonym, settings, ticker=self._ticker, clock=self._loop.time
+        )
+        made.tls = tls
 
     def _retire(self, service: Service, forwarders: Mapping[str, Forwarder], log: AccessLog | None) -> None:
         """A service that gets no more sessions: it is kept until its last one has ended."""
@@ -492,10 +563,12 @@ class Runtime:
         return self._part.shown(view)
 
 
-def relay_of(name: str, config: ListenerConfig) -> type[Relay]:
+def relay_of(name: str, config: ListenerConfig, whole: Config) -> type[Relay]:
     """The data path of a tcp listener. Raises ConfigError where it cannot be used here."""
+    pool = whole.pools.get(config.pool or "")
+    opens_tls = config.tls is not None or (pool is not None and pool.tls is not None)
     try:
-        return choose_relay(config.relay)
+        return choose_relay(config.relay, opens_tls=opens_tls)
     except ValueError as error:
         raise ConfigError(f"listeners.{name}.relay: {error}") from None
 
@@ -522,4 +595,5 @@ def _http_settings(config: ListenerConfig | AdminConfig) -> HttpSettings:
         request_head=timeouts.request_head or math.inf,
         keep_alive=timeouts.keep_alive or math.inf,
         client=timeouts.client_in("http") or math.inf,
+        hsts=b"max-age=%d" % config.tls.hsts if config.tls is not None and config.tls.hsts else b"",
     )

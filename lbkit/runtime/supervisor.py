@@ -47,10 +47,11 @@ from lbkit.runtime.messages import (
 )
 from lbkit.runtime.part import Part
 from lbkit.runtime.ports import Port, Ports
-from lbkit.runtime.runtime import ADMIN, Runtime, relay_of
+from lbkit.runtime.runtime import ADMIN, Runtime, Secrets, relay_of
 from lbkit.runtime.tally import Tally
 from lbkit.runtime.views import leads_to
 from lbkit.server import Address, Server
+from lbkit.tls import Termination, read_file
 
 __all__ = ["Source", "Supervisor", "worker_command", "worker_count"]
 
@@ -152,6 +153,10 @@ class Supervisor:
         self._version = 1
         self._tally = Tally()
         self._results: list[Result] = []
+        self._secrets = Secrets()
+        self._files: dict[Path, bytes] = {}
+        """The certificates and keys that the workers get: what they begin with must not have changed
+        since."""
         self._tasks: list[asyncio.Task[None]] = []
         self._news = asyncio.Event()
         self._changing = asyncio.Lock()
@@ -182,7 +187,7 @@ class Supervisor:
         """
         async with self._changing:
             config = self._source.config
-            self._rehearse(config)
+            self._secrets, self._files = self._rehearse(config)
             self._ports.take(self._ports.plan(_addresses(config)))
             await self._runtime.start()
             for work in (*(self._keep(worker) for worker in self._workers), self._look_after()):
@@ -226,7 +231,7 @@ class Supervisor:
                 logger.info("not reloaded: stopping")
                 return
             config = source.config
-            self._rehearse(config)
+            secrets, files = self._rehearse(config)
             planned = self._ports.plan(_addresses(config))
             try:
                 await self._runtime.reload(_parents(config))
@@ -236,6 +241,7 @@ class Supervisor:
             if self._stopping.is_set():  # since: its ports would stay open
                 self._ports.undo(planned)
                 return
+            self._secrets, self._files = secrets, files
             await self._take(source, planned)
         logger.info("reloaded: %d listeners, %d pools", len(config.listeners), len(config.pools))
 
@@ -254,17 +260,28 @@ class Supervisor:
         for port in left_over:
             port.close()
 
-    def _rehearse(self, config: Config) -> None:
-        """What may fail in a worker is tried here first, so that a worker does not fail with it."""
+    def _rehearse(self, config: Config) -> tuple[Secrets, dict[Path, bytes]]:
+        """What may fail in a worker is tried here first, so that a worker does not fail with it. Returns the
+        certificates and the files that they are from."""
+        files: dict[Path, bytes] = {}
+
+        def read(path: Path) -> bytes:
+            if path not in files:
+                files[path] = read_file(path)
+            return files[path]
+
+        secrets = Secrets.of(config, read)
+        secrets.warn()
         ticker = Ticker(self._loop)
         try:
             for name, item in config.listeners.items():
                 if item.mode == "tcp":
-                    relay_of(name, item)
+                    relay_of(name, item, config)
                 if item.access_log is not None:
                     AccessLog(item.access_log, name, ticker, self._loop.time).close()
         finally:
             ticker.close()
+        return secrets, files
 
     async def drain(self) -> bool:
         """Let the workers accept nobody and end when their sessions have, within `drain_timeout`; False where
@@ -428,6 +445,7 @@ class Supervisor:
                 self._runtime.known(),
                 source.config.admin is not None,
                 [(os.fsencode(path), text) for path, text in source.config.lists.items()],
+                [(os.fsencode(path), content) for path, content in self._files.items()],
             )
         )
 
@@ -485,7 +503,9 @@ class Supervisor:
     def shown(self, view: View) -> View:
         """*view* of the parent with what the workers carry."""
         listeners = [
-            self._tally.listener(_listener_view(name, item, self._ports[name]))
+            self._tally.listener(
+                _listener_view(name, item, self._ports[name], self._secrets.listeners.get(name))
+            )
             for name, item in self._source.config.listeners.items()
         ]
         workers = [
@@ -501,8 +521,9 @@ class Supervisor:
         )
 
 
-def _listener_view(name: str, config: ListenerConfig, port: Port) -> ListenerView:
-    return ListenerView(name, str(port.address), config.mode, config.pool, 0, {})
+def _listener_view(name: str, config: ListenerConfig, port: Port, tls: Termination | None) -> ListenerView:
+    expiries = {} if tls is None else tls.expiries
+    return ListenerView(name, str(port.address), config.mode, config.pool, 0, {}, certificates=expiries)
 
 
 def _parents(config: Config) -> Config:

@@ -38,7 +38,9 @@ def leads_to(config: ListenerConfig | AdminConfig) -> str:
     if isinstance(config, AdminConfig):
         return "dashboard, /metrics, /status"
     routes = f", {len(config.routes)} routes" if config.routes else ""
-    return f"{config.mode} → {f'pool {config.pool}' if config.pool else 'routes only'}{routes}"
+    tls = " over TLS" if config.tls is not None else ""
+    rest = "redirect to https" if config.redirect_https else "routes only"
+    return f"{config.mode}{tls} → {f'pool {config.pool}' if config.pool else rest}{routes}"
 
 
 def view_of(name: str, running: RunningListener) -> ListenerView:
@@ -51,6 +53,8 @@ def view_of(name: str, running: RunningListener) -> ListenerView:
     }
     if running.edge is not None:
         counters |= running.edge.counters
+    if service.tls is not None or service.failed_handshakes:
+        counters["failed_handshakes"] = service.failed_handshakes
     responses: dict[str, int] = {}
     if isinstance(service, TcpService):
         counters["failed_sessions"] = service.failed_sessions
@@ -72,4 +76,5 @@ def view_of(name: str, running: RunningListener) -> ListenerView:
         listener.open_sessions,
         counters,
         responses,
+        {} if service.tls is None else service.tls.expiries,
     )

@@ -9,6 +9,7 @@ then the worker drains as the parent would have it do for SIGTERM, so that none 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import signal
@@ -77,7 +78,15 @@ class _WorkersPart(Part):
         self.sockets: dict[str, int] = {}
         """By listener: descriptors that nobody has taken yet."""
         self.known_by_pool: dict[str, list[Known]] = {}
+        self.files: dict[Path, bytes] = {}
         self._channel = channel
+
+    def read(self, path: Path) -> bytes:
+        """What the parent has read and found good; FileNotFoundError for anything else."""
+        try:
+            return self.files[path]
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, "not among what the parent has read") from None
 
     def bind(self, listener: Listener) -> None:
         """The parent's socket; KeyError where it gave none."""
@@ -177,6 +186,7 @@ class _Worker:
         self._part.known_by_pool = {
             name: [self._share.known(one) for one in known] for name, known in setup.known.items()
         }
+        self._part.files = {Path(os.fsdecode(path)): content for path, content in setup.files}
         try:
             config = self._share.config(_read(setup))
             if self._runtime is None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from lbkit.admin.view import ListenerView, View, WorkerView, families, status
 from tests.support.servers import make_pool, make_servers
@@ -65,6 +66,16 @@ def test_a_scrape_does_not_look_at_every_session_for_every_server() -> None:
     assert {(row["bytes_in"], row["bytes_out"]) for row in shown.values()} == {(2, 4)}
     assert families(view)
     assert unsettled.looks <= 2
+
+
+def test_when_certificates_run_out() -> None:
+    when = datetime(2027, 1, 2, 3, 4, 5, tzinfo=UTC)
+    listener = ListenerView("web", "127.0.0.1:1", "http", "p", 0, {}, certificates={"a.example": when})
+    view = replace(make_view(), listeners=[listener])
+    assert status(view)["listeners"]["web"]["certificates"] == {"a.example": "2027-01-02T03:04:05Z"}
+    found = {family.name: family.samples for family in families(view)}
+    assert found["lbkit_certificate_expiry_seconds"] == {("web", "a.example"): when.timestamp()}
+    assert "certificates" not in status(make_view())["listeners"]["web"]
 
 
 def test_workers_are_shown_where_there_are_any() -> None:

@@ -18,6 +18,7 @@ class Wire:
         self.client = client
         self.server = ("127.0.0.1", 8000) if client else None
         self.scheme = "http"
+        self.identity: Headers = []
 
 
 def scope_of(

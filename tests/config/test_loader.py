@@ -127,7 +127,7 @@ def changed(old: str, new: str) -> str:
             changed('listen = "127.0.0.1:8080"', 'listen = "127.0.0.1:8404"'),
             "admin.listen: 127.0.0.1:8404 is already taken by listeners.web.listen",
         ),
-        (changed('mode = "http"', 'mode = "tcp"'), 'listeners.web.routes: routes need mode = "http"'),
+        (changed('mode = "http"', 'mode = "tcp"'), 'listeners.web.routes: routes need mode = "http", or "sni" in each'),
         (
             changed('mode = "http"', 'mode = "http"\nrelay = "strem"'),
             'listeners.web.relay: unknown relay "strem" (did you mean "stream"? known: auto, sockmap, splice, stream)',
@@ -533,3 +533,175 @@ def test_mistakes_about_proxy_protocol(text: str, pool: str, problem: str) -> No
     found = problems_of(proxied(text, pool))
     assert len(found) == 1
     assert found[0].startswith(problem)
+
+
+SECURE = """
+[listeners.web]
+listen = "127.0.0.1:8443"
+%s
+[listeners.web.tls]
+certificate = "site.pem"
+%s
+[pools.p]
+[[pools.p.servers]]
+name = "a"
+address = "127.0.0.1:9001"
+[pools.s]
+[pools.s.tls]
+%s
+[[pools.s.servers]]
+name = "a"
+address = "127.0.0.1:9001"
+"""
+
+
+@pytest.mark.parametrize(
+    ("listener", "tls", "pool", "problem"),
+    [
+        (
+            'pool = "p"\nrelay = "splice"',
+            "",
+            "",
+            'listeners.web.relay: "splice" moves bytes as they are, and listeners.web.tls opens them: say "stream" or "auto"',
+        ),
+        (
+            'pool = "p"',
+            'client_certificates = "optional"',
+            "",
+            'listeners.web.tls: missing key "client_ca": who has signed the certificates of clients?',
+        ),
+        (
+            'pool = "p"',
+            'client_ca = "ca.pem"',
+            "",
+            'listeners.web.tls.client_ca: has no effect with client_certificates = "off"; say "optional" or "required"',
+        ),
+        ('pool = "p"', 'hsts = "1d"', "", 'listeners.web.tls.hsts: needs mode = "http"'),
+        (
+            'pool = "p"\nmode = "http"',
+            'alpn = ["h3"]',
+            "",
+            'listeners.web.tls.alpn[1]: "h3": http mode speaks h2 and http/1.1',
+        ),
+        (
+            'pool = "p"',
+            'alpn = [""]',
+            "",
+            'listeners.web.tls.alpn[1]: "" is no protocol name of 1 to 255 letters',
+        ),
+        (
+            'pool = "p"',
+            'handshake_timeout = "0"',
+            "",
+            "listeners.web.tls.handshake_timeout: must be more than 0",
+        ),
+        (
+            'pool = "p"',
+            'minimum_version = "1.1"',
+            "",
+            'listeners.web.tls.minimum_version: "1.1" is not one of 1.2, 1.3 (did you mean "1.3"?)',
+        ),
+        ('pool = "p"', "", 'verify = false\nca = "x"', "pools.s.tls.ca: has no effect with verify = false"),
+        ('pool = "p"', "", 'key = "x"', 'pools.s.tls.key: has no effect without "certificate"'),
+        ('pool = "p"', "", 'server_name = "*.x"', 'pools.s.tls.server_name: "*.x" is not a host name'),
+        (
+            'mode = "http"\nredirect_https = true',
+            "",
+            "",
+            "listeners.web.redirect_https: is for plain http, and the listener has [tls]: it would redirect to itself",
+        ),
+        (
+            'pool = "p"\n[[listeners.web.routes]]\nsni = "x"\npool = "p"',
+            "",
+            "",
+            "listeners.web.routes: routes by sni pass TLS on as it is, and [tls] ends it here: one of them must go",
+        ),
+    ],
+)
+def test_what_is_wrong_with_tls(listener: str, tls: str, pool: str, problem: str) -> None:
+    assert problems_of(SECURE % (listener, tls, pool)) == [problem]
+
+
+PASSED_ON = """
+[listeners.web]
+listen = "%s"
+%s
+[[listeners.web.routes]]
+%s
+[pools.p]
+[[pools.p.servers]]
+name = "a"
+address = "127.0.0.1:9001"
+[pools.s]
+[pools.s.tls]
+[[pools.s.servers]]
+name = "a"
+address = "127.0.0.1:9001"
+"""
+PORT = "127.0.0.1:8443"
+
+
+@pytest.mark.parametrize(
+    ("listen", "more", "route", "problem"),
+    [
+        (
+            PORT,
+            "",
+            'sni = "a..b"\npool = "p"',
+            'listeners.web.routes[1].sni: "a..b" is neither a host name nor "*." and one',
+        ),
+        (PORT, "", 'sni = "a.b"', 'listeners.web.routes[1]: missing key "pool"'),
+        (
+            PORT,
+            "",
+            'sni = "a.b"\nhost = "x"\npool = "p"',
+            'listeners.web.routes[1]: a route in mode = "tcp" has "sni" and "pool"; others need mode = "http"',
+        ),
+        (
+            PORT,
+            "",
+            'sni = "a.b"\npool = "s"',
+            "listeners.web.routes[1].pool: its sessions are TLS already, and pools.s has [tls]",
+        ),
+        (
+            "unix:/run/x",
+            "",
+            'sni = "a.b"\npool = "p"',
+            "listeners.web.listen: routes by sni need a TCP address",
+        ),
+        (
+            PORT,
+            'mode = "http"',
+            'sni = "a.b"\npool = "p"',
+            'listeners.web.routes[1].sni: needs mode = "tcp"; in http mode routes go by "host"',
+        ),
+        (
+            PORT,
+            "redirect_https = true",
+            'sni = "a.b"\npool = "p"',
+            'listeners.web.redirect_https: needs mode = "http"',
+        ),
+        (
+            PORT,
+            'mode = "http"\nredirect_https = true\npool = "p"',
+            'pool = "p"',
+            'listeners.web.redirect_https: leaves nothing for "pool": leave one of them out, or use [[routes]]',
+        ),
+    ],
+)
+def test_what_is_wrong_with_routes_by_name_and_redirects(
+    listen: str, more: str, route: str, problem: str
+) -> None:
+    assert problems_of(PASSED_ON % (listen, more, route)) == [problem]
+
+
+def test_certificates_are_relative_to_the_configuration(tmp_path: Path) -> None:
+    more = 'key = "k"\n[[listeners.web.tls.certificates]]\ncertificate = "two.pem"'
+    config = loads(SECURE % ('pool = "p"', more, 'ca = "ca.pem"'), catalog(), tmp_path)
+    tls, pool = config.listeners["web"].tls, config.pools["s"].tls
+    assert tls is not None
+    assert pool is not None
+    assert (tls.certificate, tls.key) == (tmp_path / "site.pem", tmp_path / "k")
+    assert tls.certificates[0].certificate == tmp_path / "two.pem"
+    assert tls.certificates[0].key is None
+    assert pool.ca == tmp_path / "ca.pem"

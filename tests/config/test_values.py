@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbkit.config.values import KeySource, parse_duration, parse_key, parse_size, quoted
+from lbkit.config.values import (
+    KeySource,
+    is_name_pattern,
+    parse_duration,
+    parse_key,
+    parse_size,
+    quoted,
+)
 from lbkit.errors import ConfigError
 
 
@@ -85,3 +92,15 @@ def test_quoted_text_is_read_back_as_it_was(text: str) -> None:
 def test_what_is_no_unicode_cannot_be_quoted() -> None:
     with pytest.raises(ConfigError, match=r"'/home/\\udcff' is not UTF-8 text"):
         quoted("/home/\udcff")
+
+
+@pytest.mark.parametrize("name", ["a", "a.example", "*.a.example", "A.Example.", "x_1.example", "127.0.0.1"])
+def test_names_and_wildcards(name: str) -> None:
+    assert is_name_pattern(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a..b", "*", "*.", "a.*.b", "-a.b", "a b", "ä.example", "a" * 64, "a." * 127 + "b"]
+)
+def test_no_names(name: str) -> None:
+    assert not is_name_pattern(name)

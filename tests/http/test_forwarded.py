@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbkit.http.forwarded import LOOPBACK, Hop, client_of, forwarded_headers, scheme_of
+from lbkit.http.forwarded import IDENTITY, LOOPBACK, Hop, client_of, forwarded_headers, identified, scheme_of
 from lbkit.http.messages import get
 
 NEAR, FAR = Hop("127.0.0.1", "http"), Hop("192.0.2.7", "http", "1.0")
@@ -83,3 +83,27 @@ def test_the_scheme() -> None:
     assert scheme_of(claim, NEAR, LOOPBACK) == "https"
     assert scheme_of(claim, FAR, LOOPBACK) == "http"
     assert scheme_of([(b"X-Forwarded-Proto", b"gopher")], NEAR, LOOPBACK) == "http"
+
+
+@pytest.mark.parametrize("name", sorted(IDENTITY))
+def test_what_is_said_of_a_clients_certificate_passes_only_from_who_may_say_it(name: bytes) -> None:
+    said = [(b"Host", b"h"), (name.title(), b"CN=root")]
+    assert get(forwarded_headers(said, FAR, "web", LOOPBACK), name) is None
+    assert get(forwarded_headers(said, NEAR, "web", LOOPBACK), name) == b"CN=root"
+    disguised = [(name.replace(b"-", b"_"), b"CN=root")]
+    assert not [
+        key for key, _ in forwarded_headers(disguised, NEAR, "web", LOOPBACK) if key == disguised[0][0]
+    ]
+    own = Hop(FAR.ip, "https", is_identified=True)
+    assert get(forwarded_headers(said, own, "web", LOOPBACK), name) == b"CN=root"
+    assert get(forwarded_headers([(b"Forwarded", b"for=x")], own, "web", LOOPBACK), b"forwarded") is None
+
+
+def test_an_own_statement_takes_the_place_of_a_clients() -> None:
+    claims = [
+        (b"Host", b"h"),
+        (b"x-client-certificate-verify", b"SUCCESS"),
+        (b"X_Client_Certificate_Subject", b"CN=root"),
+    ]
+    mine = [(b"X-Client-Certificate-Verify", b"NONE")]
+    assert identified(claims, mine) == [(b"Host", b"h"), *mine]

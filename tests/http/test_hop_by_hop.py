@@ -15,4 +15,6 @@ def test_what_connection_lists_is_removed() -> None:
 
 def test_connection_cannot_take_away_what_servers_rely_on() -> None:
     headers = [(b"Host", b"h"), (b"X-Forwarded-For", b"192.0.2.1"), (b"Content-Length", b"3")]
-    assert end_to_end([(b"Connection", b"host, x-forwarded-for, content-length"), *headers]) == headers
+    headers.append((b"X-Client-Certificate-Verify", b"NONE"))
+    listed = b"host, x-forwarded-for, content-length, x-client-certificate-verify"
+    assert end_to_end([(b"Connection", listed), *headers]) == headers

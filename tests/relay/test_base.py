@@ -416,3 +416,10 @@ def test_a_relay_that_cannot_work_here_is_refused_with_the_reason(monkeypatch: p
     monkeypatch.setattr(RELAYS["stream"].factory, "unsupported", lambda: "no luck")
     with pytest.raises(ValueError, match='relay "stream" cannot be used here: no luck'):
         choose_relay("stream")
+
+
+def test_where_tls_is_opened_auto_takes_the_one_that_can(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        assert choose_relay("auto", opens_tls=True).__name__ == "StreamRelay"
+    assert caplog.text.count("relay stream taken where TLS is opened") <= 1, "said once in a process"

@@ -30,6 +30,7 @@ def every_kind() -> list[Message]:
     return [
         Setup(3, "[listeners]\n", b"/caf\xe9", 1, 2, {"p": known}, True),
         Setup(3, "", None, 2, 2, {}, False, [(b"/caf\xe9/bad.txt", "192.0.2.0/24\n")]),
+        Setup(3, "", None, 1, 2, {}, True, [], [(b"/caf\xe9.pem", b"-----BEGIN\xff")]),
         Sockets(["web", 'my "web"\n']),
         Results([Result("p", "a", "127.0.0.1:1", False, "connection refused", False, True)]),
         Members("p", known),

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
-from lbkit.config import AdminConfig, ListenerConfig, RouteConfig
+from lbkit.config import AdminConfig, ListenerConfig, RouteConfig, TlsConfig
 from lbkit.proxy.listener import Listener
 from lbkit.runtime.views import RunningListener, leads_to, view_of
 from lbkit.server import Address
@@ -17,6 +18,9 @@ def test_where_sessions_go_in_words() -> None:
     assert leads_to(ListenerConfig(HERE, pool="app")) == "tcp → pool app"
     routes = (RouteConfig(static="."),)
     assert leads_to(ListenerConfig(HERE, "http", routes=routes)) == "http → routes only, 1 routes"
+    tls = TlsConfig(Path("site.pem"))
+    assert leads_to(ListenerConfig(HERE, "http", pool="app", tls=tls)) == "http over TLS → pool app"
+    assert leads_to(ListenerConfig(HERE, "http", redirect_https=True)) == "http → redirect to https"
 
 
 @on_both_loops
