@@ -32,6 +32,7 @@ from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
 from lbkit.commands.bench import bench_command
+from lbkit.commands.certs import certs_command
 from lbkit.commands.firewall import firewall_command
 from lbkit.commands.plan import plan_command
 from lbkit.commands.simulate import simulate_command
@@ -40,7 +41,16 @@ from lbkit.config.values import quoted
 from lbkit.errors import ConfigError, LbkitError
 from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
-from lbkit.runtime import Runtime, Source, Supervisor, catalog, run_worker, worker_command, worker_count
+from lbkit.runtime import (
+    Runtime,
+    Secrets,
+    Source,
+    Supervisor,
+    catalog,
+    run_worker,
+    worker_command,
+    worker_count,
+)
 from lbkit.server import Address
 from lbkit.units import Duration
 
@@ -120,6 +130,7 @@ def _log(level: str, origin: str = "") -> None:
         stream=sys.stderr,
         force=bool(origin),
     )
+    logging.getLogger("hpack").setLevel(logging.WARNING)  # it would say how it encodes every field
 
 
 def _load_parts(file: Path) -> None:
@@ -156,6 +167,12 @@ def _load_parts(file: Path) -> None:
 @click.option("--check", metavar="NAME", help="Health check, see `lbkit list`; none where left out.")
 @click.option("--admin", metavar="ADDR", help="Serve dashboard, /metrics and /status here.")
 @click.option(
+    "--tls-certificate",
+    metavar="FILE",
+    help="End TLS here with this certificate, PEM, chain included; `lbkit certs` makes one.",
+)
+@click.option("--tls-key", metavar="FILE", help="Its key, where that is in a file of its own.")
+@click.option(
     "--workers",
     metavar="N",
     default="1",
@@ -170,6 +187,8 @@ def run(
     algorithm: str,
     check: str | None,
     admin: str | None,
+    tls_certificate: str | None,
+    tls_key: str | None,
     workers: str,
 ) -> None:
     """Run listeners and pools from a TOML FILE, or one listener and one pool from flags.
@@ -193,10 +212,13 @@ def run(
         raise ConfigError("both --listen and --server are needed")
     else:
         text = _toml_of_flags(listen, servers, mode, algorithm, check, admin, workers)
+        text += _toml_of_tls(tls_certificate, tls_key)
         _run_loop(_serve(Source(_load_flags(text), text), None))
 
 
-_RUN_FLAGS = ("listen", "servers", "mode", "algorithm", "check", "admin", "workers")
+_RUN_FLAGS = (
+    "listen", "servers", "mode", "algorithm", "check", "admin", "tls_certificate", "tls_key", "workers",
+)  # fmt: skip
 
 
 def _read_source(path: Path) -> Source:
@@ -228,7 +250,19 @@ def _toml_of_flags(
     return "\n".join(lines)
 
 
+def _toml_of_tls(certificate: str | None, key: str | None) -> str:
+    """The same for TLS; paths are relative to the current folder, as those of flags are."""
+    if certificate is None:
+        if key is not None:
+            raise ConfigError("--tls-key needs --tls-certificate")
+        return ""
+    lines = ["", "[listeners.main.tls]", f"certificate = {quoted(certificate)}"]
+    return "\n".join(lines if key is None else [*lines, f"key = {quoted(key)}"])
+
+
 _FLAGS = {
+    "listeners.main.tls.certificate": "--tls-certificate",
+    "listeners.main.tls.key": "--tls-key",
     "global.workers": "--workers",
     "listeners.main.listen": "--listen",
     "admin.listen": "--admin",
@@ -239,7 +273,9 @@ _FLAGS = {
 
 def _load_flags(text: str) -> Config:
     try:
-        return loads(text, catalog())
+        config = loads(text, catalog())
+        Secrets.of(config)  # here, where what is wrong with them can be said of the flags
+        return config
     except ConfigError as error:
         raise ConfigError([_name_flag(line) for line in error.problems]) from None
 
@@ -372,6 +408,10 @@ def worker(descriptor: int, number: int) -> None:
 def check(file: Path) -> None:
     """Read FILE and print every problem in it. Exit 0 when there is none, else 2."""
     config = load(file, catalog())
+    try:
+        Secrets.of(config).warn()
+    except ConfigError as error:
+        raise ConfigError([f"{file}: {line}" for line in error.problems]) from None
     servers = sum(len(pool.servers) for pool in config.pools.values())
     click.echo(
         f"{file}: fine: {len(config.listeners)} listeners, {len(config.pools)} pools, {servers} servers"
@@ -578,6 +618,7 @@ async def _run_databases(cluster: DatabaseCluster) -> None:
 cli.add_command(simulate_command)
 cli.add_command(plan_command)
 cli.add_command(bench_command)
+cli.add_command(certs_command)
 cli.add_command(firewall_command)
 
 

@@ -17,7 +17,8 @@ from tests.support.processes import ROOT, run_lbkit
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["run"], ["check"], ["up"], ["static"], ["app"], ["mysql"], ["mysql", "up"], ["list"]]
+    "command",
+    [[], ["run"], ["check"], ["up"], ["static"], ["app"], ["mysql"], ["mysql", "up"], ["list"], ["certs"]],
 )
 def test_help_teaches_every_command(command: list[str]) -> None:
     result = CliRunner().invoke(cli, [*command, "--help"])
@@ -87,6 +88,11 @@ def test_a_missing_file() -> None:
             ["--listen", "a:1", "--server", "b:1", "--check", "htp"],
             '--check: unknown check "htp" (did you mean "http"? known: ' + ", ".join(CHECKS) + ")",
         ),
+        (
+            ["--listen", "a:1", "--server", "b:1", "--tls-certificate", "none.pem"],
+            "--tls-certificate: none.pem cannot be read: no such file or directory",
+        ),
+        (["--listen", "a:1", "--server", "b:1", "--tls-key", "x"], "--tls-key needs --tls-certificate"),
         (["--listen", "a:1"], "both --listen and --server are needed"),
         ([], "give either FILE, or --listen and --server (see lbkit run --help)"),
         (["x.toml", "--mode", "http"], "give either FILE, or --listen and --server (see lbkit run --help)"),

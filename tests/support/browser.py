@@ -8,6 +8,7 @@ path, so it cannot be started through another ld.so.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import shutil
@@ -18,6 +19,9 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from lbkit.cluster.mysqld import free_port
 from lbkit.cluster.packages import Wanted, fetch
@@ -63,10 +67,22 @@ def _own_libraries(root: Path, folder: Path) -> dict[str, str]:
     return {"LD_LIBRARY_PATH": ":".join(map(str, paths)), "FONTCONFIG_FILE": str(fonts)}
 
 
+def _trusting(certificate: Path | None) -> list[str]:
+    """Chromium knows it by the hash of its public key."""
+    if certificate is None:
+        return []
+    key = x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    pin = base64.b64encode(hashlib.sha256(der).digest()).decode()
+    return [f"--ignore-certificate-errors-spki-list={pin}"]
+
+
 class Browser:
     """One browser window; *folder* takes its profile and logs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, trusted: Path | None = None) -> None:
+        """*trusted*: a certificate in PEM that the browser takes although no authority of the system has
+        signed it."""
         installed = _Installed(folder)
         port = free_port()
         self._url = f"http://127.0.0.1:{port}"
@@ -78,7 +94,7 @@ class Browser:
             self._wait_for_driver()
             options = {
                 "binary": installed.browser,
-                "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}"],
+                "args": [*_ARGUMENTS, f"--user-data-dir={folder / 'profile'}", *_trusting(trusted)],
             }
             wait = {"implicit": 10_000}  # milliseconds that an element may take to be there
             wanted = {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "timeouts": wait}}}
@@ -136,6 +152,10 @@ class Browser:
     def style(self, css: str, name: str) -> str:
         """A computed CSS property."""
         return str(self._do("GET", f"/element/{self._find(css)}/css/{name}"))
+
+    def value(self, expression: str) -> Any:
+        """What an expression of JavaScript is in the page."""
+        return self._do("POST", "/execute/sync", {"script": f"return {expression}", "args": []})
 
     def screenshot(self, file: Path, width: int = 900, height: int = 700) -> None:
         """The window as a PNG."""
