@@ -625,3 +625,116 @@ async def test_clients_that_leave_at_any_moment_leave_nothing_behind(mode: str, 
             shown = json.loads(status)["listeners"]["main"]
             assert (shown["sessions"], shown["open_sessions"]) == (120, 0)
             assert shown["failed_handshakes"] > 20
+
+
+@on_both_loops
+async def test_what_goes_express_without_tls_is_told_and_answered_in_full_with_it(tmp_path: Path) -> None:
+    """Requests one after the other over kept connections: none goes past what TLS adds."""
+    authority = Authority(tmp_path)
+    site, mine = authority.issue("site.pem", ["a.example"]), authority.issue("me.pem", [], subject="Ada")
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+    async def ask(runtime: Runtime, context: ssl.SSLContext, lie: bytes) -> None:
+        async with secured(runtime.addresses["main"], context) as (reader, writer):
+            for _ in range(4):
+                writer.write(b"GET / HTTP/1.1\r\nHost: a.example\r\n%s\r\n" % lie)
+                head = await reader.readuntil(b"ok")
+                assert head.count(b"Strict-Transport-Security: max-age=60\r\n") == 1
+
+    tls = f'certificate = {quoted(site)}\nhsts = "60s"\nalpn = ["http/1.1"]'
+    asked = f'{tls}\nclient_ca = {quoted(authority.ca)}\nclient_certificates = "optional"'
+    lie = b"X-Client-Certificate-Subject: CN=root\r\n"
+    async with Backend(answer) as one:
+        async with running(listener(asked, mode="http", servers=server("a", one))) as runtime:
+            await ask(runtime, client_context(authority, certificate=mine), b"")
+            await ask(runtime, client_context(authority, certificate=mine), lie)
+            assert len(heads) == 8
+            assert all(head.count(b"X-Client-Certificate-Subject: CN=Ada\r\n") == 1 for head in heads)
+            assert not [head for head in heads if b"root" in head]
+            assert all(b"X-Forwarded-Proto: https\r\n" in head for head in heads)
+    async with Backend(answer) as one:
+        heads.clear()
+        async with running(listener(tls, mode="http", servers=server("a", one))) as runtime:
+            await ask(runtime, client_context(authority), b"")
+            assert len(heads) == 4
+
+
+@pytest.mark.parametrize("mode", ["tcp", "http"])
+@on_both_loops
+async def test_the_proxy_header_comes_before_tls_on_both_sides(mode: str, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    site, inner = authority.issue("site.pem", ["a.example"]), authority.issue("inner.pem", ["127.0.0.1"])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        one = f"127.0.0.1:{listening.getsockname()[1]}"
+        behind = asyncio.get_running_loop().run_in_executor(
+            None, serve_introduced, listening, server_context(inner)
+        )
+        config = listener(
+            f'certificate = {quoted(site)}\nalpn = ["http/1.1"]',
+            mode=mode,
+            more='proxy_protocol = true\nproxy_protocol_from = ["127.0.0.0/8"]',
+            pool=f'send_proxy = "v1"\n[pools.p.tls]\nca = {quoted(authority.ca)}',
+            servers=server("a", one),
+        )
+        async with running(config) as runtime:
+            answer = await asyncio.to_thread(
+                ask_introduced, runtime.addresses["main"], client_context(authority)
+            )
+            assert answer.endswith(b"ok")
+            line, head = await behind
+            assert line == b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n"
+            if mode == "http":
+                assert b"X-Forwarded-For: 192.0.2.7\r\n" in head
+            await until(lambda: runtime.open_sessions == 0)
+
+
+def serve_introduced(listening: socket.socket, context: ssl.SSLContext) -> tuple[bytes, bytes]:
+    """Takes the header, then TLS; both the line and the request's head."""
+    listening.settimeout(10)
+    raw, _ = listening.accept()
+    raw.settimeout(10)
+    line = b""
+    while not line.endswith(b"\r\n"):
+        line += raw.recv(1)
+    with context.wrap_socket(raw, server_side=True) as sock:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += sock.recv(65_536)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+    return line, head
+
+
+def ask_introduced(address: Address, context: ssl.SSLContext) -> bytes:
+    with socket.create_connection((address.host, address.port), timeout=10) as raw:
+        raw.sendall(b"PROXY TCP4 192.0.2.7 192.0.2.1 1234 443\r\n")
+        with context.wrap_socket(raw, server_hostname="a.example") as sock:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            answer = b""
+            while not answer.endswith(b"ok"):
+                data = sock.recv(65_536)
+                if not data:
+                    break
+                answer += data
+            return answer
+
+
+@on_both_loops
+async def test_the_firewall_denies_before_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    site = authority.issue("site.pem", ["a.example"])
+    config = listener(
+        f"certificate = {quoted(site)}",
+        more='[listeners.main.firewall]\ndeny = ["127.0.0.0/8"]',
+        servers=server("a", free_address()),
+    )
+    async with running(config) as runtime:
+        with pytest.raises(OSError):
+            async with secured(runtime.addresses["main"], client_context(authority)):
+                pass
+        _, status = await get(runtime.addresses["admin"], "/status")
+        assert json.loads(status)["listeners"]["main"]["failed_handshakes"] == 0
