@@ -387,6 +387,10 @@ def _check_sni_routes(config: Config, listener: ListenerConfig, path: str, probl
         return
     if listener.routes and listener.listen.path:
         problems.add(f"{path}.listen", "routes by sni need a TCP address")
+    default = config.pools.get(listener.pool or "")
+    if listener.routes and default is not None and default.tls is not None:
+        text = f"its sessions are TLS already, and {key_path('pools', str(listener.pool))} has [tls]"
+        problems.add(f"{path}.pool", text)
     for index, route in enumerate(listener.routes):
         here = key_path(f"{path}.routes", index)
         if route.sni is None or route.static is not None or route.host is not None or route.path != "/":

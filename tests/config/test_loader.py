@@ -664,6 +664,12 @@ PORT = "127.0.0.1:8443"
             "listeners.web.routes[1].pool: its sessions are TLS already, and pools.s has [tls]",
         ),
         (
+            PORT,
+            'pool = "s"',
+            'sni = "a.b"\npool = "p"',
+            "listeners.web.pool: its sessions are TLS already, and pools.s has [tls]",
+        ),
+        (
             "unix:/run/x",
             "",
             'sni = "a.b"\npool = "p"',
