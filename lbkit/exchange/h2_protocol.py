@@ -422,13 +422,15 @@ class H2Protocol(asyncio.Protocol):
             self._h2.acknowledge_received_data(padding, event.stream_id or 0)
 
     def _trailers(self, event: TrailersReceived) -> None:
-        """Checked and dropped, as HTTP/1.1's are."""
+        """Checked and dropped, as HTTP/1.1's are; malformed ones end the stream (RFC 9113 §8.1.1)."""
         stream = self._streams.get(event.stream_id or 0)
         try:
             check_trailers(cast(Headers, list(event.headers or ())))
-        except ClientError as error:
-            if stream is not None and stream.exchange is not None:
-                stream.exchange.feed_error(error)
+        except ClientError:
+            self._http.counters.client_errors += 1
+            self._guard.reset(self.now())
+            if stream is not None:
+                self.reset(stream, ErrorCodes.PROTOCOL_ERROR)
 
     def _request_ended(self, number: int) -> None:
         stream = self._streams.get(number)

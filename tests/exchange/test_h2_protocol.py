@@ -176,6 +176,14 @@ async def test_trailers_are_passed_over_and_bad_ones_are_refused() -> None:
         client.h2.send_headers(number, [(b"x-checksum", b"1")], end_stream=True)
         client.flush()
         assert await client.response(number) == (200, b"x")
+    async with h2_site(echo_whole) as client:
+        number = client.request((b":method", b"POST"), end=False)
+        client.body(number, b"x")
+        client.h2.send_headers(number, [(b"x-checksum", b"1\r\n2")], end_stream=True)
+        client.flush()
+        await client.until(lambda: number in client.reset)
+        assert client.reset[number] == 1
+        assert (await client.response(client.request()))[0] == 200
 
 
 @pytest.mark.parametrize(
