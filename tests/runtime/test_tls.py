@@ -738,3 +738,31 @@ async def test_the_firewall_denies_before_tls(tmp_path: Path) -> None:
                 pass
         _, status = await get(runtime.addresses["admin"], "/status")
         assert json.loads(status)["listeners"]["main"]["failed_handshakes"] == 0
+
+
+@on_both_loops
+async def test_kept_secured_connections_carry_what_goes_express(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    inner = authority.issue("inner.pem", ["127.0.0.1"])
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
+
+    async with secure_backend(server_context(inner), answer) as one:
+        async with running(to_servers(one, f"ca = {quoted(authority.ca)}", mode="http")) as runtime:
+            address = runtime.addresses["main"]
+            async with asyncio.timeout(10):
+                reader, writer = await asyncio.open_connection(address.host, address.port)
+                for _ in range(5):
+                    writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                    assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 OK")
+                    assert await reader.readexactly(100_000) == b"x" * 100_000
+                writer.close()
+            assert connections == 1
+            counters = runtime.pool("p")["a"].counters
+            assert (counters.requests, counters.response_errors) == (5, 0)
