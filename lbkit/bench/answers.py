@@ -41,7 +41,9 @@ class Answers(asyncio.Protocol):
         while (end := self._head.find(b"\r\n\r\n")) >= 0:
             head, self._head = self._head[:end], self._head[end + 4 :]
             close = b"\r\nConnection: close" in head
-            self._transport.write((_CLOSED if close else _KEPT).get(head.split(b" ", 2)[1], _MISSING))
+            self._transport.write(
+                (_CLOSED if close else _KEPT).get(head.split(b" ", 2)[1].partition(b"?")[0], _MISSING)
+            )
             if close:
                 self._transport.close()
 

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import uvloop
@@ -21,6 +22,7 @@ from lbkit.server import Address
 
 __all__ = ["Ask", "Client", "Measured", "own_client", "read_wrk", "wrk_client"]
 
+_VARIED = Path(__file__).with_name("varied.lua")
 _PATIENCE = 30.0
 """Seconds that wrk may take longer than it was told."""
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
@@ -29,12 +31,18 @@ _BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What to ask for, over how many connections, for how many seconds; *close*: one connection a request."""
+    """What to ask for, over how many connections, for how many seconds; *close*: one connection a request.
+
+    *tls*: over https, each connection with a handshake of its own. *varied*: each request has other fields
+    and another query than the one before. Both only wrk can.
+    """
 
     resource: str
     connections: int
     seconds: float
     close: bool = False
+    tls: bool = False
+    varied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,8 @@ def wrk_client(program: str, seconds: float) -> Client:
 def _wrk(program: str, address: Address, ask: Ask) -> Measured:
     command = [program, "-t1", f"-c{ask.connections}", f"-d{ask.seconds:.0f}s", "--latency"]
     command += ["-H", "Connection: close"] if ask.close else []
-    command.append(f"http://{address}{ask.resource}")
+    command += ["-s", str(_VARIED)] if ask.varied else []
+    command.append(f"{'https' if ask.tls else 'http'}://{address}{ask.resource}")
     try:
         shown = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=ask.seconds + _PATIENCE
@@ -99,7 +108,14 @@ def read_wrk(shown: str) -> Measured:
 
 
 def own_client(address: Address, ask: Ask) -> Measured:
-    """The bundled client, in this process; its own speed is the limit sooner than wrk's."""
+    """The bundled client, in this process; its own speed is the limit sooner than wrk's.
+
+    Raises ConfigError for what only wrk can ask.
+    """
+    if ask.tls or ask.varied:
+        raise ConfigError(
+            "the bundled client speaks no TLS and asks with the same fields each time: install wrk"
+        )
 
     async def run() -> Measured:
         load = ClosedLoad(

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeAlias
 
 from lbkit import __version__
 from lbkit.bench import SERVER_VARIABLE
@@ -34,7 +34,20 @@ from lbkit.registry import nearest
 from lbkit.relay import RELAYS
 from lbkit.server import Address
 
-__all__ = ["Contender", "Route", "Selection", "find_program", "select", "server", "started"]
+__all__ = [
+    "Contender",
+    "Finders",
+    "Route",
+    "Selection",
+    "connections",
+    "fill",
+    "find_program",
+    "installed",
+    "output_of",
+    "select",
+    "server",
+    "started",
+]
 
 NGINX = packages.Wanted("nginx", ("nginx", "libnginx-mod-stream"), ("nginx",))
 _SYSTEM_FOLDERS = "/usr/sbin:/usr/local/sbin:/opt/homebrew/bin"
@@ -56,6 +69,8 @@ class Contender:
     version: str = ""
     options: str = ""
     command: Callable[[Address, Address, Path], list[str]] | None = None
+    tls_command: Callable[[Address, Address, Address, Path], list[str]] | None = None
+    """In place of `command`, where it also speaks TLS: its second argument is the address to do so on."""
 
     def __str__(self) -> str:
         shown = f"{self.name} {self.version}".strip()
@@ -70,6 +85,8 @@ class Route:
     address: Address
     group: int = 0
     process: subprocess.Popen[bytes] | None = None
+    tls: Address | None = None
+    """Where it speaks TLS, if it does."""
 
     def require_alive(self) -> None:
         """Raises StartFailed where its process has ended: what was measured then says nothing."""
@@ -88,12 +105,22 @@ class Selection:
 # ----------------------------------------------------------------------------------------- selecting
 
 
-def select(report: Report, *, fetch: bool = True, keys: Sequence[str] = ()) -> Selection:
+Finders: TypeAlias = Mapping[str, Callable[[], Contender]]
+"""By key; each raises StartFailed with the reason where there is none."""
+
+
+def select(
+    report: Report,
+    *,
+    fetch: bool = True,
+    keys: Sequence[str] = (),
+    among: Callable[[Report, bool], Finders] | None = None,
+) -> Selection:
     """Those of *keys*, or all. With *fetch*, programs that are missing come from the distribution's packages.
 
-    Raises ConfigError for an unknown key.
+    *among* gives those that there are, by default the tcp proxies. Raises ConfigError for an unknown key.
     """
-    finders = _finders(report, fetch)
+    finders = (among or _finders)(report, fetch)
     for key in keys:
         if key not in finders:
             raise ConfigError(f'--path: unknown path "{key}"{nearest(key, finders, listed=True)}')
@@ -108,8 +135,7 @@ def select(report: Report, *, fetch: bool = True, keys: Sequence[str] = ()) -> S
     return selection
 
 
-def _finders(report: Report, fetch: bool) -> Mapping[str, Callable[[], Contender]]:
-    """By key; each raises StartFailed with the reason where there is none."""
+def _finders(report: Report, fetch: bool) -> Finders:
     return {
         "none": lambda: Contender("none", "no proxy"),
         "auto": lambda: _lbkit("auto"),
@@ -132,7 +158,7 @@ def _relay_finder(name: str) -> Callable[[], Contender]:
 
 def find_program(name: str, report: Report, *, fetch: bool = True) -> str | None:
     """A program on this machine or, with *fetch*, from the distribution's packages; None where neither is."""
-    found = _installed(name)
+    found = installed(name)
     if found is not None or not fetch:
         return found
     try:
@@ -142,11 +168,12 @@ def find_program(name: str, report: Report, *, fetch: bool = True) -> str | None
         return None
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Where the program is on this machine, also where PATH does not lead; None where it is not."""
     return shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
 
 
-def _output(*command: str) -> str:
+def output_of(*command: str) -> str:
     """What a program says of itself, on whichever stream."""
     try:
         shown = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
@@ -158,7 +185,7 @@ def _output(*command: str) -> str:
 # ------------------------------------------------------------------------------------ the contenders
 
 
-def _connections() -> int:
+def connections() -> int:
     """Sessions that every proxy takes at a time; each has two sockets, and HAProxy wants room for all."""
     _, files = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
@@ -171,7 +198,7 @@ def _lbkit(relay: str) -> Contender:
         file = folder / "lbkit.toml"
         file.write_text(
             f'[listeners.bench]\nlisten = "{listen}"\nmode = "tcp"\npool = "bench"\nrelay = "{relay}"\n'
-            f"max_connections = {_connections()}\n"
+            f"max_connections = {connections()}\n"
             f'[[pools.bench.servers]]\nname = "server"\naddress = "{server}"\n',
             "utf-8",
         )
@@ -182,14 +209,14 @@ def _lbkit(relay: str) -> Contender:
 
 
 def _haproxy(report: Report, fetch: bool) -> Contender:
-    program = _installed("haproxy") or (str(packages.fetch_tool("haproxy", report)) if fetch else None)
+    program = installed("haproxy") or (str(packages.fetch_tool("haproxy", report)) if fetch else None)
     if program is None:
         raise StartFailed("is not installed: apt-get install haproxy")
-    version = re.search(r"version (\S+?)[-+ ]", _output(program, "-v"))
+    version = re.search(r"version (\S+?)[-+ ]", output_of(program, "-v"))
 
     def command(listen: Address, server: Address, folder: Path) -> list[str]:
         file = folder / "haproxy.cfg"
-        _fill("haproxy.cfg", file, listen=listen, server=server, connections=_connections())
+        fill("haproxy.cfg", file, listen=listen, server=server, connections=connections())
         # -db: in the foreground, one process.
         return [program, "-db", "-f", str(file)]
 
@@ -198,13 +225,13 @@ def _haproxy(report: Report, fetch: bool) -> Contender:
 
 def _nginx(report: Report, fetch: bool) -> Contender:
     program, module = _nginx_with_stream(report, fetch)
-    version = re.search(r"nginx/(\S+)", _output(program, "-v"))
+    version = re.search(r"nginx/(\S+)", output_of(program, "-v"))
 
     def command(listen: Address, server: Address, folder: Path) -> list[str]:
         file = folder / "nginx.conf"
         load = f"load_module {module};" if module else ""
-        sockets = 2 * _connections()
-        _fill("nginx.conf", file, module=load, folder=folder, listen=listen, server=server, sockets=sockets)
+        sockets = 2 * connections()
+        fill("nginx.conf", file, module=load, folder=folder, listen=listen, server=server, sockets=sockets)
         return [program, "-p", str(folder), "-c", str(file)]
 
     return Contender(
@@ -214,8 +241,8 @@ def _nginx(report: Report, fetch: bool) -> Contender:
 
 def _nginx_with_stream(report: Report, fetch: bool) -> tuple[str, str]:
     """nginx, and its stream module where that is not built in; StartFailed where there is no such pair."""
-    if program := _installed("nginx"):
-        built = _output(program, "-V")
+    if program := installed("nginx"):
+        built = output_of(program, "-V")
         if re.search(r"--with-stream(\s|$)", built):
             return program, ""
         folder = re.search(r"--modules-path=(\S+)", built)
@@ -241,7 +268,7 @@ def _proxy_py() -> Contender:
             "num-workers": 1,
             "num-acceptors": 1,
             "backlog": 4096,
-            "open-file-limit": 2 * _connections(),
+            "open-file-limit": 2 * connections(),
             "log-level": "ERROR",
             "data-dir": folder,
             "work-klass": "lbkit.bench.tunnel.Tunnel",
@@ -259,7 +286,7 @@ def _naive() -> Contender:
     return Contender("naive", "naive asyncio", "", "streams on asyncio's own loop", command)
 
 
-def _fill(rival: str, file: Path, **values: object) -> None:
+def fill(rival: str, file: Path, **values: object) -> None:
     """The rival's configuration with its values filled in."""
     text = importlib.resources.files("lbkit.bench").joinpath("rivals", rival).read_text("utf-8")
     file.write_text(string.Template(text).substitute(values), "utf-8")
@@ -282,15 +309,21 @@ def server() -> Iterator[Address]:
 @contextlib.contextmanager
 def started(contender: Contender, server: Address, folder: Path) -> Iterator[Route]:
     """It runs for the length of a block, with its files in *folder*. Raises StartFailed where it does not."""
-    if contender.command is None:
-        yield Route(contender, server)
-        return
-    address = _free_address()
+    address, tls = _free_address(), None
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log"
-    with log.open("wb") as output, _running(contender.command(address, server, folder), output) as process:
-        _wait_for(address, process, contender, log)
-        yield Route(contender, address, process.pid, process)
+    if contender.tls_command is not None:
+        tls = _free_address()
+        command = contender.tls_command(address, tls, server, folder)
+    elif contender.command is not None:
+        command = contender.command(address, server, folder)
+    else:
+        yield Route(contender, server)
+        return
+    with log.open("wb") as output, _running(command, output) as process:
+        for one in filter(None, (address, tls)):
+            _wait_for(one, process, contender, log)
+        yield Route(contender, address, process.pid, process, tls)
 
 
 @contextlib.contextmanager

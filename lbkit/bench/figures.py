@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["LBKIT", "MEASURES", "NO_PROXY", "REFERENCE", "Figures", "Measure", "Sample"]
+__all__ = ["LBKIT", "MEASURES", "NO_PROXY", "REFERENCE", "Figures", "Measure", "Sample", "median_of"]
 
 REFERENCE = "haproxy"
 NO_PROXY = "none"
@@ -74,30 +74,31 @@ class Measure:
     read: Callable[[Figures, str], float | None]
     less_is_better: bool = False
 
-    def ratio(self, figures: Figures, path: str) -> float | None:
-        """That of *path* to HAProxy's; None where one of them is missing or not above 0.
+    def ratio(self, figures: Figures, path: str, reference: str = REFERENCE) -> float | None:
+        """That of *path* to that of *reference*; None where one of them is missing or not above 0.
 
         0 CPU time, memory or added latency means that it was too little to be seen, or not to be had.
         """
-        mine, reference = self.read(figures, path), self.read(figures, REFERENCE)
-        if mine is None or reference is None or reference <= 0 or (mine <= 0 and self.less_is_better):
+        mine, theirs = self.read(figures, path), self.read(figures, reference)
+        if mine is None or theirs is None or theirs <= 0 or (mine <= 0 and self.less_is_better):
             return None
-        return mine / reference
+        return mine / theirs
 
 
-def _median(name: str, case: str, what: str, *, less_is_better: bool = False) -> Measure:
+def median_of(name: str, case: str, what: str, *, less_is_better: bool = False) -> Measure:
+    """The median of the field *what* of `Sample` in *case*."""
     return Measure(name, case, lambda figures, path: figures.median(case, path, what), less_is_better)
 
 
 MEASURES = {
-    "small": _median("small, keep-alive: requests/s", "small", "rate"),
-    "medium": _median("64 KiB: requests/s", "medium", "rate"),
-    "big": _median("10 MB: bytes/s", "big", "bytes_rate"),
-    "connect": _median("one connection a request: requests/s", "connect", "rate"),
-    "many": _median("1 000 connections: requests/s", "many", "rate"),
-    "cpu": _median("small, keep-alive: own CPU a request", "small", "own_us", less_is_better=True),
-    "system": _median("small, keep-alive: system CPU a request", "small", "system_us", less_is_better=True),
-    "p99": _median("small, keep-alive: p99", "small", "p99_ms", less_is_better=True),
+    "small": median_of("small, keep-alive: requests/s", "small", "rate"),
+    "medium": median_of("64 KiB: requests/s", "medium", "rate"),
+    "big": median_of("10 MB: bytes/s", "big", "bytes_rate"),
+    "connect": median_of("one connection a request: requests/s", "connect", "rate"),
+    "many": median_of("1 000 connections: requests/s", "many", "rate"),
+    "cpu": median_of("small, keep-alive: own CPU a request", "small", "own_us", less_is_better=True),
+    "system": median_of("small, keep-alive: system CPU a request", "small", "system_us", less_is_better=True),
+    "p99": median_of("small, keep-alive: p99", "small", "p99_ms", less_is_better=True),
     "added": Measure("one connection: added latency", "low", lambda f, path: f.added_ms("low", path), True),
     "idle": Measure("memory an idle connection", "idle", lambda f, path: f.idle_bytes(path), True),
 }

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from lbkit.bench.figures import LBKIT, MEASURES, Figures, Measure
+from lbkit.bench.figures import LBKIT, MEASURES, REFERENCE, Figures, Measure
 
 __all__ = ["MARKS", "Mark", "Verdict", "judge"]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A bound for the ratio to HAProxy of one path of lbkit: the least, or the most where less is better."""
+    """A bound for the ratio of lbkit's path to another: the least, or the most where less is better."""
 
     measure: Measure
     bound: float
     path: str = LBKIT
+    reference: str = REFERENCE
+    """The path of which it is a ratio."""
 
     @property
     def sign(self) -> str:
@@ -46,15 +48,16 @@ MARKS = (
 )
 
 
-def judge(figures: Figures, passed_over: Mapping[str, str]) -> list[Verdict]:
-    """Every mark. A rate at which requests failed meets none."""
-    return [_judge(mark, figures, passed_over) for mark in MARKS]
+def judge(figures: Figures, passed_over: Mapping[str, str], marks: Sequence[Mark] = MARKS) -> list[Verdict]:
+    """Every one of *marks*. A rate at which requests failed meets none."""
+    return [_judge(mark, figures, passed_over) for mark in marks]
 
 
 def _judge(mark: Mark, figures: Figures, passed_over: Mapping[str, str]) -> Verdict:
-    ratio = mark.measure.ratio(figures, mark.path)
+    ratio = mark.measure.ratio(figures, mark.path, mark.reference)
     if ratio is None:
-        return Verdict(mark, None, None, passed_over.get(mark.path, "not measured"))
+        why = passed_over.get(mark.path) or passed_over.get(mark.reference)
+        return Verdict(mark, None, None, why or "not measured")
     if failures := figures.failures(mark.measure.case, mark.path):
         return Verdict(mark, ratio, False, f"{failures} requests failed")
     met = ratio <= mark.bound if mark.measure.less_is_better else ratio >= mark.bound

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from lbkit.bench.contenders import Contender
 from lbkit.bench.figures import LBKIT, MEASURES, NO_PROXY, REFERENCE, Figures, Measure
-from lbkit.bench.marks import MARKS
+from lbkit.bench.marks import MARKS, Mark
 from lbkit.errors import StartFailed
 
 if TYPE_CHECKING:
@@ -34,9 +34,16 @@ _LOWEST = 0.01
 _DPI = 200
 
 
-def write_picture(figures: Figures, contenders: Sequence[Contender], where: Path, title: str) -> None:
+def write_picture(
+    figures: Figures,
+    contenders: Sequence[Contender],
+    where: Path,
+    title: str,
+    measures: Sequence[Measure] = tuple(MEASURES.values()),
+    marks: Sequence[Mark] = MARKS,
+) -> None:
     """Write a PNG file. Raises StartFailed where matplotlib is missing or it cannot be written."""
-    drawn = figure(figures, contenders, title)
+    drawn = figure(figures, contenders, title, measures, marks)
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         drawn.savefig(where, dpi=_DPI, format="png")
@@ -44,7 +51,13 @@ def write_picture(figures: Figures, contenders: Sequence[Contender], where: Path
         raise StartFailed(f"{where}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def figure(figures: Figures, contenders: Sequence[Contender], title: str) -> Figure:
+def figure(
+    figures: Figures,
+    contenders: Sequence[Contender],
+    title: str,
+    measures: Sequence[Measure] = tuple(MEASURES.values()),
+    marks: Sequence[Mark] = MARKS,
+) -> Figure:
     """The picture. Raises StartFailed where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
@@ -54,7 +67,7 @@ def figure(figures: Figures, contenders: Sequence[Contender], title: str) -> Fig
     panels = [
         (
             heading,
-            [one for one in MEASURES.values() if one.less_is_better is less and _has(one, figures, shown)],
+            [one for one in measures if one.less_is_better is less and _has(one, figures, shown)],
         )
         for less, heading in ((False, "more is better"), (True, "less is better"))
     ]
@@ -62,8 +75,8 @@ def figure(figures: Figures, contenders: Sequence[Contender], title: str) -> Fig
     drawn = Figure(figsize=(10, 1.2 + 3 * max(1, len(panels))), layout="constrained")
     if panels:
         axes = drawn.subplots(len(panels), 1, squeeze=False)[:, 0]
-        for one, (heading, measures) in zip(axes, panels, strict=True):
-            _draw(one, figures, shown, measures, heading)
+        for one, (heading, of_panel) in zip(axes, panels, strict=True):
+            _draw(one, figures, shown, of_panel, heading, marks)
         handles, labels = axes[0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     drawn.suptitle(title, fontsize=9)
@@ -84,7 +97,12 @@ def _has(measure: Measure, figures: Figures, shown: Sequence[Contender]) -> bool
 
 
 def _draw(
-    axes: Axes, figures: Figures, shown: Sequence[Contender], measures: Sequence[Measure], heading: str
+    axes: Axes,
+    figures: Figures,
+    shown: Sequence[Contender],
+    measures: Sequence[Measure],
+    heading: str,
+    marks: Sequence[Mark],
 ) -> None:
     width = _WIDTH / len(shown)
     for place, one in enumerate(shown):
@@ -112,7 +130,7 @@ def _draw(
                     va="bottom" if above else "top",
                     fontsize=6,
                 )
-    _draw_marks(axes, shown, measures, width)
+    _draw_marks(axes, shown, measures, width, marks)
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_yscale("log")
     axes.margins(y=0.12)
@@ -124,12 +142,14 @@ def _draw(
     axes.set_axisbelow(True)
 
 
-def _draw_marks(axes: Axes, shown: Sequence[Contender], measures: Sequence[Measure], width: float) -> None:
+def _draw_marks(
+    axes: Axes, shown: Sequence[Contender], measures: Sequence[Measure], width: float, marks: Sequence[Mark]
+) -> None:
     """A tick at each bound, over the bar that it is for."""
     places = {one.key: place for place, one in enumerate(shown)}
     label = "mark"
-    for mark in MARKS:
-        if mark.measure in measures and mark.path in places:
+    for mark in marks:
+        if mark.reference == REFERENCE and mark.measure in measures and mark.path in places:
             middle = measures.index(mark.measure) - _WIDTH / 2 + (places[mark.path] + 0.5) * width
             ends = (middle - width * 0.6, middle + width * 0.6)
             axes.plot(ends, (mark.bound, mark.bound), color="#D55E00", linewidth=2, label=label)

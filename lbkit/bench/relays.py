@@ -42,6 +42,8 @@ class Case:
     resource: str
     connections: int
     close: bool = False
+    tls: bool = False
+    varied: bool = False
 
 
 CASES = (
@@ -69,7 +71,10 @@ class Plan:
     def steps(self) -> int:
         """How often `run` tells of progress."""
         idle = _IDLE_ROUNDS * len(self._measured_for_memory()) if self.idle_connections else 0
-        return self.rounds * len(self.cases) * len(self.contenders) + idle
+        pairs = sum(
+            not case.tls or one.tls_command is not None for case in self.cases for one in self.contenders
+        )
+        return self.rounds * pairs + idle
 
     def _measured_for_memory(self) -> list[Contender]:
         return [one for one in self.contenders if one.key != NO_PROXY]
@@ -126,6 +131,8 @@ def _rounds(plan: Plan, routes: list[Route], figures: Figures, progress: Callabl
             turn = number % len(routes)
             for route in routes[turn:] + routes[:turn]:
                 name = route.contender
+                if case.tls and route.tls is None:
+                    continue
                 progress(f"{case.name.partition(':')[0]}: {name.name}")
                 figures.samples[case.key, name.key].append(_measure(plan, case, route))
 
@@ -133,7 +140,8 @@ def _rounds(plan: Plan, routes: list[Route], figures: Figures, progress: Callabl
 def _measure(plan: Plan, case: Case, route: Route) -> Sample:
     """One round of one path."""
     own, system = cpu_seconds(route.group) if route.group else 0.0, busy_seconds()
-    seen = plan.client(route.address, Ask(case.resource, case.connections, plan.seconds, case.close))
+    ask = Ask(case.resource, case.connections, plan.seconds, case.close, case.tls, case.varied)
+    seen = plan.client(route.tls if case.tls and route.tls is not None else route.address, ask)
     system = busy_seconds() - system
     own = cpu_seconds(route.group) - own if route.group else 0.0
     route.require_alive()

@@ -1,4 +1,4 @@
-"""``lbkit bench``: the same scenario live and simulated; the relays beside other proxies are in `relays`."""
+"""``lbkit bench``: the same scenario live and simulated; lbkit beside other proxies is in `proxies`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.table import Table
 
 from lbkit.bench.algorithms import DEFAULT, Comparison, compare
 from lbkit.commands.output import chosen, json_option, progress_bars, table_console, wants_table, write_json
-from lbkit.commands.relays import relays_command
+from lbkit.commands.proxies import http_command, relays_command
 from lbkit.simulation import Result, Scenario, load_scenario, loads_scenario
 
 __all__ = ["bench_command"]
@@ -26,6 +26,7 @@ def bench_command() -> None:
 
 
 bench_command.add_command(relays_command)
+bench_command.add_command(http_command)
 
 
 @bench_command.command("algorithms")

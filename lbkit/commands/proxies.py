@@ -1,56 +1,107 @@
-"""``lbkit bench relays``: lbkit's data paths beside no proxy and beside other proxies."""
+"""``lbkit bench relays`` and ``lbkit bench http``: lbkit beside no proxy and beside other proxies."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from lbkit.bench import clients
-from lbkit.bench.contenders import Contender, Selection, find_program, select
-from lbkit.bench.figures import MEASURES, NO_PROXY, REFERENCE, Figures
+from lbkit.bench import clients, http_mode
+from lbkit.bench.contenders import Contender, Finders, Selection, find_program, select
+from lbkit.bench.figures import MEASURES, NO_PROXY, REFERENCE, Figures, Measure
 from lbkit.bench.idle import raise_file_limit
-from lbkit.bench.marks import Verdict, judge
+from lbkit.bench.marks import MARKS, Mark, Verdict, judge
 from lbkit.bench.pictures import figure, write_picture
 from lbkit.bench.relays import CASES, FEWEST_ROUNDS, IDLE, Case, Plan, Run, machine, run
+from lbkit.cluster.report import Report
 from lbkit.cluster.report import console as report_console
 from lbkit.commands.output import json_option, progress_bars, table_console, wants_table, write_json
 from lbkit.errors import LbkitError
 
-__all__ = ["relays_command"]
+__all__ = ["http_command", "relays_command"]
 
 _WIDE = 110
 """Columns of a terminal in which the tables have room for everything."""
-_KEYS = [case.key for case in CASES] + [IDLE]
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """One of the two comparisons."""
+
+    cases: Sequence[Case]
+    measures: Mapping[str, Measure]
+    marks: Sequence[Mark]
+    among: Callable[[Report, bool], Finders] | None = None
+    has_idle: bool = False
+
+
+RELAYS = Suite(CASES, MEASURES, MARKS, has_idle=True)
+HTTP = Suite(http_mode.CASES, http_mode.MEASURES, http_mode.MARKS, http_mode.finders)
 
 
 class _Missed(LbkitError):
     """A mark was not met."""
 
 
+Command: TypeAlias = Callable[..., None]
+
+
+def _options(suite: Suite, paths: str) -> Callable[[Command], Command]:
+    """The options that both commands have."""
+    keys = [case.key for case in suite.cases] + ([IDLE] if suite.has_idle else [])
+    decorators = [
+        click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
+        click.option(
+            "--seconds",
+            type=click.FloatRange(0.1, 600),
+            default=2.0,
+            show_default=True,
+            help="Length of a round.",
+        ),
+        click.option(
+            "--case",
+            "cases",
+            type=click.Choice(keys),
+            multiple=True,
+            help="Only this case; repeat it. All without.",
+        ),
+        click.option(
+            "--path", "paths", metavar="NAME", multiple=True, help=f"Only this path: {paths}; repeat it."
+        ),
+        json_option,
+        click.option(
+            "--plot",
+            metavar="FILE.png",
+            type=click.Path(path_type=Path),
+            help="Draw the ratios into this picture.",
+        ),
+        click.option("--own-client", is_flag=True, help="Take the bundled client even where wrk is there."),
+        click.option(
+            "--fetch/--no-fetch",
+            default=True,
+            help="Get wrk, HAProxy and nginx where they are missing, as private copies (Debian, no root "
+            "needed).",
+        ),
+    ]
+
+    def decorate(command: Command) -> Command:
+        for one in reversed(decorators):
+            command = one(command)
+        return command
+
+    return decorate
+
+
 @click.command("relays")
-@click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True)
-@click.option(
-    "--seconds", type=click.FloatRange(0.1, 600), default=2.0, show_default=True, help="Length of a round."
-)
-@click.option(
-    "--case", "cases", type=click.Choice(_KEYS), multiple=True, help="Only this case; repeat it. All without."
-)
-@click.option(
-    "--path",
-    "paths",
-    metavar="NAME",
-    multiple=True,
-    help="Only this path: none, auto, a relay of `lbkit list`, haproxy, nginx, proxy.py, naive; repeat it.",
-)
+@_options(RELAYS, "none, auto, a relay of `lbkit list`, haproxy, nginx, proxy.py, naive")
 @click.option(
     "--idle-connections",
     type=click.IntRange(100, 9000),
@@ -58,27 +109,7 @@ class _Missed(LbkitError):
     show_default=True,
     help="How many to measure memory with.",
 )
-@json_option
-@click.option(
-    "--plot", metavar="FILE.png", type=click.Path(path_type=Path), help="Draw the ratios into this picture."
-)
-@click.option("--own-client", is_flag=True, help="Take the bundled client even where wrk is there.")
-@click.option(
-    "--fetch/--no-fetch",
-    default=True,
-    help="Get wrk, HAProxy and nginx where they are missing, as private copies (Debian, no root needed).",
-)
-def relays_command(
-    rounds: int,
-    seconds: float,
-    cases: tuple[str, ...],
-    paths: tuple[str, ...],
-    idle_connections: int,
-    json_file: Path | None,
-    plot: Path | None,
-    own_client: bool,
-    fetch: bool,
-) -> None:
+def relays_command(**options: Any) -> None:
     """Measure lbkit's relays beside no proxy, HAProxy, nginx, proxy.py and a naive proxy.
 
     \b
@@ -92,27 +123,67 @@ def relays_command(
     For the README:   lbkit bench relays --plot docs/pictures/relays.png
     Exit code 1 where a mark is missed in enough rounds to be judged.
     """
+    _bench(RELAYS, **options)
+
+
+@click.command("http")
+@_options(HTTP, "none, lbkit, haproxy, nginx, proxy.py")
+def http_command(**options: Any) -> None:
+    """Measure lbkit's http mode and TLS beside no proxy, HAProxy, nginx and proxy.py.
+
+    \b
+    One thread each, the same server and client for all, in alternated rounds; some eight minutes.
+    Printed are medians, spread and ratios to HAProxy. Only the ratios of one run mean something.
+    Cases: small (612 bytes, 64 connections), varied (the same, with a browser's fields that change),
+    medium (64 KiB), big (10 MB), connect (one connection a request), low (one connection: added
+    latency), many (1 000 connections), tls (small), handshake (a full one a request), tls-big.
+    What is varied or over TLS needs wrk.
+
+    \b
+    A quick look:     lbkit bench http --rounds 3 --seconds 1 --case small --case handshake
+    For the README:   lbkit bench http --plot docs/pictures/http.png
+    Exit code 1 where a mark is missed in enough rounds to be judged.
+    """
+    _bench(HTTP, **options)
+
+
+def _bench(
+    suite: Suite,
+    rounds: int,
+    seconds: float,
+    cases: tuple[str, ...],
+    paths: tuple[str, ...],
+    json_file: Path | None,
+    plot: Path | None,
+    own_client: bool,
+    fetch: bool,
+    idle_connections: int = 0,
+) -> None:
     if plot is not None:
         figure(Figures(), [], "")  # that matplotlib is missing must not be told after ten minutes
     idle = idle_connections if not cases or IDLE in cases else 0
-    raise_file_limit(max(idle, *(case.connections for case in CASES)))
+    raise_file_limit(max(idle, *(case.connections for case in suite.cases)))
     with _Stoppable():
         report = report_console()
         wrk = None if own_client else find_program("wrk", report, fetch=fetch)
         client = clients.wrk_client(wrk, seconds) if wrk else clients.own_client
-        selection = select(report, fetch=fetch, keys=paths)
-        chosen = [case for case in CASES if not cases or case.key in cases]
+        selection = select(report, fetch=fetch, keys=paths, among=suite.among)
+        chosen = [case for case in suite.cases if not cases or case.key in cases]
+        if wrk is None:
+            chosen = [case for case in chosen if not (case.tls or case.varied)]
         plan = Plan(selection.contenders, client, chosen, rounds, seconds, idle)
         result = _measured(plan, selection)
     asked = {case.key for case in chosen} | ({IDLE} if idle else set())
-    verdicts = [one for one in judge(result.figures, result.passed_over) if one.mark.measure.case in asked]
+    verdicts = judge(result.figures, result.passed_over, suite.marks)
+    verdicts = [one for one in verdicts if one.mark.measure.case in asked]
     lines = _conditions(plan, result, "wrk -t1" if wrk else "the bundled asyncio client")
     if json_file is not None:
-        write_json(_as_json(plan, result, verdicts, lines), json_file)
+        write_json(_as_json(suite, plan, result, verdicts, lines), json_file)
     if wants_table(json_file):
         _print(plan, result, verdicts, lines)
     if plot is not None:
-        write_picture(result.figures, result.contenders, plot, f"{lines[0]}\n{lines[1]}")
+        title, measures = f"{lines[0]}\n{lines[1]}", tuple(suite.measures.values())
+        write_picture(result.figures, result.contenders, plot, title, measures, suite.marks)
         click.echo(f"wrote {plot}", err=True)
     missed = sum(verdict.met is False for verdict in verdicts)
     if missed and rounds >= FEWEST_ROUNDS:
@@ -186,7 +257,7 @@ def _table(console: Console, title: str, *columns: str) -> Table:
 
 
 def _case_table(console: Console, case: Case, result: Run) -> Table:
-    is_big, is_low = case.key == "big", case.key == "low"
+    is_big, is_low = case.resource == "/big", case.key == "low"
     rate = ["MB/s"] if is_big else []
     added = ["added µs", "added, to HAProxy"] if is_low else []
     latency = ["p50 ms", "p99 ms", *added]
@@ -194,7 +265,8 @@ def _case_table(console: Console, case: Case, result: Run) -> Table:
     columns = ["path", "requests/s", *rate, "spread", "to HAProxy", *latency, *used]
     table = _table(console, case.name, *columns)
     for one in result.contenders:
-        table.add_row(*_case_row(case, one, result.figures))
+        if result.figures.samples.get((case.key, one.key)):
+            table.add_row(*_case_row(case, one, result.figures))
     return table
 
 
@@ -205,7 +277,7 @@ def _case_row(case: Case, one: Contender, figures: Figures) -> list[str]:
     rate, reference = middle("rate"), figures.median(case.key, REFERENCE, "rate")
     spread, speed = figures.spread(case.key, one.key), middle("bytes_rate")
     row = [one.name, _shown(rate, 0)]
-    row += [_shown(None if speed is None else speed / 1e6, 0)] if case.key == "big" else []
+    row += [_shown(None if speed is None else speed / 1e6, 0)] if case.resource == "/big" else []
     row.append("–" if spread is None else f"±{100 * spread:.0f} %")
     row.append(_shown(rate / reference if rate is not None and reference else None, 2))
     row += [_shown(middle("p50_ms"), 3), _shown(middle("p99_ms"), 3)]
@@ -232,16 +304,19 @@ def _idle_table(console: Console, plan: Plan, result: Run) -> Table:
 def _marks_table(console: Console, result: Run, verdicts: Sequence[Verdict]) -> Table:
     """Each mark with the ratio of the path that it is for, and those of lbkit's other paths."""
     own = [one for one in result.contenders if one.name.startswith("lbkit")]
-    table = _table(console, "marks: ratios to HAProxy", "what", "mark", *(one.name for one in own), "")
+    table = _table(console, "marks: ratios", "what", "to", "mark", *(one.name for one in own), "")
+    names = {one.key: one.name for one in result.contenders}
     for verdict in verdicts:
         mark = verdict.mark
         cells = []
         for one in own:
-            shown = _shown(mark.measure.ratio(result.figures, one.key), 3 if mark.bound < 0.1 else 2)
+            ratio = mark.measure.ratio(result.figures, one.key, mark.reference)
+            shown = _shown(ratio, 3 if mark.bound < 0.1 else 2)
             cells.append(f"[bold]{shown}[/bold]" if one.key == mark.path else f"[dim]{shown}[/dim]")
         said = {True: "[green]met[/green]", False: "[red]missed[/red]", None: "not judged"}[verdict.met]
         reason = f": {verdict.reason}" if verdict.reason else ""
-        table.add_row(mark.measure.name, f"{mark.sign} {mark.bound:g}", *cells, f"{said}{reason}")
+        to = names.get(mark.reference, mark.reference)
+        table.add_row(mark.measure.name, to, f"{mark.sign} {mark.bound:g}", *cells, f"{said}{reason}")
     return table
 
 
@@ -252,7 +327,9 @@ def _shown(value: float | None, digits: int) -> str:
 # --------------------------------------------------------------------------------------------- JSON
 
 
-def _as_json(plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]) -> dict[str, Any]:
+def _as_json(
+    suite: Suite, plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]
+) -> dict[str, Any]:
     figures = result.figures
     return {
         "conditions": lines,
@@ -279,12 +356,13 @@ def _as_json(plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str])
         "idle_bytes": dict(figures.idle),
         "ratios": {
             key: {one.key: measure.ratio(figures, one.key) for one in result.contenders}
-            for key, measure in MEASURES.items()
+            for key, measure in suite.measures.items()
         },
         "marks": [
             {
                 "what": verdict.mark.measure.name,
                 "path": verdict.mark.path,
+                "reference": verdict.mark.reference,
                 "bound": verdict.mark.bound,
                 "less_is_better": verdict.mark.measure.less_is_better,
                 "ratio": verdict.ratio,

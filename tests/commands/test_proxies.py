@@ -13,7 +13,7 @@ from lbkit.bench.figures import Sample
 from lbkit.bench.marks import judge
 from lbkit.bench.relays import CASES, Plan, Run
 from lbkit.cluster.report import Silent
-from lbkit.commands import relays
+from lbkit.commands import proxies
 from tests.support.processes import Lbkit, children_of, run_lbkit
 
 SHORT = ("--rounds", "1", "--seconds", "0.3", "--own-client", "--no-fetch")
@@ -104,14 +104,14 @@ def result(keys: tuple[str, ...]) -> Run:
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     run = result(("none", "auto", "haproxy"))
     plan = Plan(run.contenders, lambda address, ask: pytest.fail("is not asked"))
-    relays._print(plan, run, judge(run.figures, run.passed_over), ["here", "so", "with these"])
+    proxies._print(plan, run, judge(run.figures, run.passed_over), ["here", "so", "with these"])
     shown = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
     assert ["lbkit auto", "100", "±0 %", "0.67", "2.000", "9.500", "7.2", "99.0", "1"] in rows
     assert ["lbkit auto", "100", "10", "±0 %", "0.67", "2.000", "9.500", "7.2", "99.0", "1"] in rows
     assert ["lbkit auto", "100", "±0 %", "0.67", "2.000", "9.500", "1000", "0.50", "7.2", "99.0", "1"] in rows
     assert ["lbkit auto", "0.50", "0.50"] in rows
-    assert ["memory an idle connection", "≤ 1", "0.50", "met"] in rows
+    assert ["memory an idle connection", "haproxy", "≤ 1", "0.50", "met"] in rows
     assert ["64 KiB: requests/s", "≥ 1.15", "0.67", "missed: 1 requests failed"] in rows
     assert "without sockmap: no [permission]\nhere\nso\nwith these\n" in shown
     assert "too few" not in shown
