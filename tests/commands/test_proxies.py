@@ -112,6 +112,6 @@ def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     assert ["lbkit auto", "100", "±0 %", "0.67", "2.000", "9.500", "1000", "0.50", "7.2", "99.0", "1"] in rows
     assert ["lbkit auto", "0.50", "0.50"] in rows
     assert ["memory an idle connection", "haproxy", "≤ 1", "0.50", "met"] in rows
-    assert ["64 KiB: requests/s", "≥ 1.15", "0.67", "missed: 1 requests failed"] in rows
+    assert ["64 KiB: requests/s", "haproxy", "≥ 1.15", "0.67", "missed: 1 requests failed"] in rows
     assert "without sockmap: no [permission]\nhere\nso\nwith these\n" in shown
     assert "too few" not in shown
