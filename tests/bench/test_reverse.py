@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import re
+from types import SimpleNamespace
+
 import pytest
 
 from lbkit.bench import SERVER_VARIABLE
@@ -8,4 +11,7 @@ from lbkit.bench.reverse import Benchmark
 
 def test_everything_goes_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SERVER_VARIABLE, "127.0.0.1:9")
-    assert Benchmark.routes(object.__new__(Benchmark)) == [(r"/.*", [b"http://127.0.0.1:9/"])]
+    plugin = object.__new__(Benchmark)
+    (pattern,) = plugin.routes()
+    url = plugin.handle_route(SimpleNamespace(path=b"/small?a"), re.compile(str(pattern)))
+    assert (url.hostname, url.port, url.remainder) == (b"127.0.0.1", 9, b"/small?a")
