@@ -23,7 +23,7 @@ from lbkit.http.forwarded import IDENTITY
 from lbkit.http.messages import Headers, Plain, Request, Response
 from lbkit.http.targets import Target, is_authority, normalise
 
-__all__ = ["Trait", "parse_request", "parse_response", "survey_response"]
+__all__ = ["Trait", "parse_request", "parse_response", "survey_request", "survey_response"]
 
 
 class Trait(IntFlag):
@@ -88,6 +88,7 @@ _METHODS = {
 _MOST_LEARNT = 4096
 _LONGEST_LEARNT = 64
 
+RequestSurvey: TypeAlias = "tuple[list[bytes], int, list[int] | None, bytes]"
 ResponseSurvey: TypeAlias = "tuple[int, list[bytes], int, list[int] | None, int]"
 
 _kinds: dict[bytes, int] = {}
@@ -145,6 +146,23 @@ def parse_request(head: bytes, most_fields: int) -> Request | None:
         target = Target(raw_path, query, raw_path, mark != b"")
     has_body = traits & (_LENGTH | _CODING) != 0
     return Request(method, target, _headers(lines), "1.1", has_body, Plain(lines, traits, hops, length, host))
+
+
+def survey_request(head: bytes, most_fields: int) -> RequestSurvey | None:
+    """What the fields of the request head *head* say, all but its first line; None where it is not plain.
+
+    Lines, traits (without `Trait.RAW_TARGET`), places of fields for one hop, and Host.
+    """
+    lines = _lines(head, most_fields)
+    if lines is None:
+        return None
+    seen = _survey(lines)
+    if seen is None:
+        return None
+    traits, hops, host, _ = seen
+    if not traits & _HOST or not _is_host(host):
+        return None
+    return lines, traits, hops, host
 
 
 def parse_response(head: bytes, most_fields: int) -> Response | None:

@@ -20,10 +20,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from lbkit.errors import ClientError
 from lbkit.exchange import Exchange, HttpProtocol
 from lbkit.exchange.exchange import Peer
-from lbkit.http.plain import Trait, parse_request, survey_response
+from lbkit.http.plain import Trait, survey_request, survey_response
 from lbkit.pool import Pool
 from lbkit.proxy.upstream import UpstreamConnection
 from lbkit.server import Outcome, Server
@@ -32,8 +31,16 @@ __all__ = ["Arrivals", "Express", "Way"]
 
 # A path of plain segments, each as it is to be compared: no escapes, no dots first, none empty but the last.
 _LINE = re.compile(rb"(GET|HEAD|OPTIONS|DELETE) ((?:/(?![./])[!\"$&-.0->@-~]*)+)(?:\?[!\"$-~]*)? HTTP/1\.1")
-_ORDINARY = int(Trait.RAW_TARGET | Trait.HOST)
-_LOOKED_AT = int(Trait.RAW_TARGET | Trait.HOST | Trait.CLAIM | Trait.UPGRADE | Trait.EXPECT | Trait.CLOSE)
+_ORDINARY = int(Trait.HOST)
+_LOOKED_AT = int(
+    Trait.HOST
+    | Trait.CONTENT_LENGTH
+    | Trait.TRANSFER_ENCODING
+    | Trait.CLAIM
+    | Trait.UPGRADE
+    | Trait.EXPECT
+    | Trait.CLOSE
+)
 _NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.CLOSE)
 _LONGEST_KEPT = 2048
 _GOOD_5XX = (501, 505)
@@ -69,11 +76,11 @@ class Express:
     def __call__(self, wire: HttpProtocol, data: bytes) -> bool:
         """Send the request *data* on; False, and nothing has happened, where it is not of the kind."""
         start = data.find(b"\r\n")
-        block = data[start:]
-        if block != wire.block and not self._learn(wire, data, block):
-            return False
         line = _LINE.fullmatch(data, 0, start)
         if line is None or len(data) > wire.limits.head_size:
+            return False
+        block = data[start:]
+        if block != wire.block and not self._learn(wire, data, block, line[2]):
             return False
         forwarder = self._choose(wire.host, line[2])
         if forwarder is None or not forwarder.takes_express:
@@ -91,31 +98,25 @@ class Express:
         connection.fly(wire, data, data[:start] + wire.tail, line[1] == b"HEAD", now)
         return True
 
-    def _learn(self, wire: HttpProtocol, data: bytes, block: bytes) -> bool:
+    def _learn(self, wire: HttpProtocol, data: bytes, block: bytes, path: bytes) -> bool:
         """Whether the fields of *data* ask for nothing special; what follows from them is kept then."""
         if data.find(b"\r\n\r\n") + 4 != len(data):
             return False
-        try:
-            request = parse_request(data, wire.limits.fields)
-        except ClientError:
+        seen = survey_request(data, wire.limits.fields)
+        if seen is None:
             return False
-        if request is None or request.has_body:
+        lines, traits, hops, host = seen
+        if traits & _LOOKED_AT != _ORDINARY:
             return False
-        plain = request.plain
-        assert plain is not None
-        if plain.traits & _LOOKED_AT != _ORDINARY:
-            return False
-        forwarder = self._choose(plain.host, request.path)
+        forwarder = self._choose(host, path)
         if forwarder is None:
             return False
-        lines = plain.lines
-        if plain.hops is not None:
-            lines = lines.copy()
-            for place in reversed(plain.hops):
+        if hops is not None:
+            for place in reversed(hops):
                 del lines[place]
         lines[0] = b""
-        wire.tail = forwarder.with_hop(lines, wire.client, wire.scheme, plain.host)
-        wire.host = plain.host
+        wire.tail = forwarder.with_hop(lines, wire.client, wire.scheme, host)
+        wire.host = host
         wire.block = block if len(block) <= _LONGEST_KEPT else b""
         return True
 

@@ -10,7 +10,7 @@ from lbkit.errors import BadResponse, ClientError
 from lbkit.http import engine as engine_module
 from lbkit.http.engine import ClientEngine, ServerEngine
 from lbkit.http.messages import Interim, Request, Response, get
-from lbkit.http.plain import Trait, parse_request, parse_response, survey_response
+from lbkit.http.plain import Trait, parse_request, parse_response, survey_request, survey_response
 from tests.http.corpus import REQUESTS
 
 BROWSER = (
@@ -102,6 +102,17 @@ def test_a_response() -> None:
     assert response.plain.traits & Trait.CLOSE and response.plain.traits & Trait.DATE
     seen = survey_response(head, 100)
     assert seen == (404, head.split(b"\r\n")[:-2], response.plain.traits, [3, 4], 12)
+
+
+def test_a_survey_says_of_the_fields_what_the_parser_says() -> None:
+    request, seen = parse_request(BROWSER, 100), survey_request(BROWSER, 100)
+    assert request is not None and request.plain is not None
+    plain = request.plain
+    assert seen == (plain.lines, plain.traits & ~Trait.RAW_TARGET, plain.hops, plain.host)
+    assert survey_request(BROWSER.replace(b"Host", b"Hose"), 100) is None
+    assert survey_request(BROWSER.replace(b"www.", b"www ."), 100) is None
+    assert survey_request(BROWSER.replace(b"Accept:", b"Accept :"), 100) is None
+    assert survey_request(BROWSER, 4) is None
 
 
 @pytest.mark.parametrize(
