@@ -120,7 +120,7 @@ def contender(program: str) -> Contender:
 
 def test_one_that_does_not_start_is_told_with_its_last_line(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match=r"^X did not start: no such option$"):
-        with started(contender("print('a'); raise SystemExit('no such option')"), HERE, tmp_path):
+        with started(contender("print('a', flush=True); raise SystemExit('no such option')"), HERE, tmp_path):
             pass
     with pytest.raises(StartFailed, match=r"^X did not start: it said nothing$"):
         with started(contender(""), HERE, tmp_path):

@@ -160,6 +160,9 @@ def test_what_one_was_told_is_told_on(tmp_path: Path) -> None:
         daemon off; pid {tmp_path}/nginx.pid; error_log stderr; events {{}}
         http {{
             access_log off;
+            client_body_temp_path {tmp_path}/body; proxy_temp_path {tmp_path}/proxy;
+            fastcgi_temp_path {tmp_path}/fastcgi; uwsgi_temp_path {tmp_path}/uwsgi;
+            scgi_temp_path {tmp_path}/scgi;
             server {{
                 listen {HOST}:{back} proxy_protocol;
                 location / {{ return 200 "$proxy_protocol_addr:$proxy_protocol_port"; }}
@@ -186,12 +189,12 @@ def test_the_firewall_and_who_may_not_send_a_header(tmp_path: Path) -> None:
             address = lbkit.listens("web")
 
             def outcome(source: str, data: bytes) -> bytes:
-                with socket.create_connection(address, timeout=10, source_address=(source, 0)) as sock:
-                    try:
+                try:
+                    with socket.create_connection(address, timeout=10, source_address=(source, 0)) as sock:
                         sock.sendall(data)
                         return sock.recv(10)
-                    except ConnectionError:
-                        return b"reset"
+                except ConnectionError:
+                    return b"reset"
 
             def told(client: str) -> bytes:
                 return build_v1((client, 1), ("198.51.100.1", 2))
