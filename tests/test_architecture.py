@@ -13,7 +13,7 @@ PACKAGE = ROOT / "lbkit"
 
 # Each part may import only from lower levels, and from its own package.
 LEVELS = {
-    **dict.fromkeys(("errors", "server", "metrics", "firewall", "registry", "units"), 0),
+    **dict.fromkeys(("errors", "server", "metrics", "firewall", "registry", "templates", "units"), 0),
     **dict.fromkeys(("balancing", "health", "http", "kernel", "config", "proxy_protocol"), 1),
     **dict.fromkeys(("pool", "relay", "exchange", "sockets", "tls"), 2),
     **dict.fromkeys(("asgi", "static"), 3),
@@ -29,6 +29,7 @@ PURE = (
     "errors.py",
     "registry.py",
     "server.py",
+    "templates.py",
     "units.py",
     "pool",
     "balancing",

@@ -17,18 +17,26 @@ from lbkit.config.schema import (
     OutlierConfig,
     PoolConfig,
     PoolTlsConfig,
-    RouteConfig,
     ServerConfig,
     Timeouts,
     TlsConfig,
+)
+from lbkit.config.web import (
+    AnswerConfig,
+    FieldRulesConfig,
+    RedirectConfig,
+    RewriteConfig,
+    RouteConfig,
 )
 
 __all__ = [
     "AdminConfig",
     "AgentConfig",
+    "AnswerConfig",
     "Catalog",
     "CertificateConfig",
     "Config",
+    "FieldRulesConfig",
     "FirewallConfig",
     "FirewallRuleConfig",
     "GlobalConfig",
@@ -37,6 +45,8 @@ __all__ = [
     "OutlierConfig",
     "PoolConfig",
     "PoolTlsConfig",
+    "RedirectConfig",
+    "RewriteConfig",
     "RouteConfig",
     "ServerConfig",
     "Timeouts",

@@ -112,7 +112,9 @@ def _decode_array(kind: Any, value: Any, path: str, problems: Problems) -> Any:
 
 def _decode_names(kind: Any, value: Any, path: str, problems: Problems) -> Any:
     if not isinstance(value, dict):
-        problems.add(path, f"expected tables [{path}.NAME], got {_kind_of(value)}")
+        is_tables = dataclasses.is_dataclass(kind)
+        expected = f"tables [{path}.NAME]" if is_tables else "a table"
+        problems.add(path, f"expected {expected}, got {_kind_of(value)}")
         return INVALID
     decoded = {name: decode(kind, item, key_path(path, name), problems) for name, item in value.items()}
     return {name: item for name, item in decoded.items() if item is not INVALID}

@@ -22,6 +22,8 @@ from lbkit.config.schema import (
     TlsConfig,
 )
 from lbkit.config.values import TOKEN, is_name_pattern
+from lbkit.config.web import RouteConfig
+from lbkit.config.web_checks import check_rewrite, check_route
 from lbkit.errors import ConfigError
 from lbkit.firewall import Network, read_networks
 from lbkit.firewall.rules import parse_header_pattern
@@ -157,10 +159,7 @@ def _check_pool_exists(name: object, pools: Mapping[str, Any], path: str, proble
 
 def _resolve_paths(config: Config, folder: Path) -> Config:
     def resolved(listener: ListenerConfig) -> ListenerConfig:
-        routes = tuple(
-            route if route.static is None else dataclasses.replace(route, static=str(folder / route.static))
-            for route in listener.routes
-        )
+        routes = tuple(_resolve_route(route, folder) for route in listener.routes)
         log = listener.access_log
         if log is not None and log != "-":
             log = str(folder / log)
@@ -237,6 +236,16 @@ def _with_paths(table: T, folder: Path) -> T:
     return dataclasses.replace(table, **paths)
 
 
+def _resolve_route(route: RouteConfig, folder: Path) -> RouteConfig:
+    if route.static is not None:
+        route = dataclasses.replace(route, static=str(folder / route.static))
+    if route.answer is not None and route.answer.file is not None:
+        route = dataclasses.replace(
+            route, answer=dataclasses.replace(route.answer, file=folder / route.answer.file)
+        )
+    return route
+
+
 def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:
     """The paths of the pool's TLS, and among the options of its check."""
     if pool.tls is not None:
@@ -302,6 +311,8 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
             _check_sni_routes(config, listener, path, problems)
         if listener.access_log is not None:
             problems.add(f"{path}.access_log", 'an access log needs mode = "http"')
+        if listener.rewrite is not None:
+            problems.add(f"{path}.rewrite", 'there are no requests to rewrite: needs mode = "http"')
         pool = config.pools.get(listener.pool or "")
         if pool is not None and pool.key.kind != "client":
             where = key_path("pools", str(listener.pool))
@@ -321,14 +332,14 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         problems.add(f"{path}.proxy_protocol_from", "has no effect without proxy_protocol = true")
     if listener.firewall is not None:
         _check_firewall(listener.firewall, listener, f"{path}.firewall", problems)
+    if listener.rewrite is not None:
+        check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
     for index, route in enumerate(listener.routes):
         here = key_path(f"{path}.routes", index)
-        if listener.mode == "http" and (route.pool is None) == (route.static is None):
-            problems.add(here, 'needs either "pool" or "static"')
+        if listener.mode == "http":
+            check_route(route, here, problems)
         if listener.mode == "http" and route.sni is not None:
             problems.add(f"{here}.sni", 'needs mode = "tcp"; in http mode routes go by "host"')
-        if not route.path.startswith("/"):
-            problems.add(f"{here}.path", f'"{route.path}" must start with "/"')
         _check_pool_exists(route.pool, config.pools, f"{here}.pool", problems)
         if route.static is not None and not Path(route.static).is_dir():
             problems.add(f"{here}.static", f'"{route.static}" is not a folder')

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lbkit.config.values import Duration, KeySource
+from lbkit.config.web import RewriteConfig, RouteConfig
 from lbkit.firewall import Network, Rate
 from lbkit.server import Address
 
@@ -30,7 +31,6 @@ __all__ = [
     "OutlierConfig",
     "PoolConfig",
     "PoolTlsConfig",
-    "RouteConfig",
     "ServerConfig",
     "Timeouts",
     "TlsConfig",
@@ -99,21 +99,6 @@ class Timeouts:
     def server_in(self, mode: Mode) -> float:
         """`server`, or the default of *mode*."""
         return (600.0 if mode == "tcp" else 60.0) if self.server is None else self.server
-
-
-@dataclass(frozen=True, slots=True)
-class RouteConfig:
-    """``[[listeners.NAME.routes]]``: what matches goes to `pool` or to the files under `static`.
-
-    In tcp mode `sni` is the name that a client's TLS asks for, or ``*.example.com`` for all below one: the
-    session goes on as it is to `pool`, which opens the TLS itself.
-    """
-
-    path: str = "/"
-    host: str | None = None
-    sni: str | None = None
-    pool: str | None = None
-    static: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +222,8 @@ class ListenerConfig:
     `timeouts.request_head`; the client that it tells is the one that firewall, hashing keys, logs and headers
     go by. It is believed only from the networks in `proxy_protocol_from`; others are turned away. On a Unix
     socket whoever may connect is believed.
+
+    The following are for http mode. `rewrite` is for all its requests.
     """
 
     listen: Address
@@ -255,6 +242,7 @@ class ListenerConfig:
     timeouts: Timeouts = field(default_factory=Timeouts)
     firewall: FirewallConfig | None = None
     routes: tuple[RouteConfig, ...] = ()
+    rewrite: RewriteConfig | None = None
 
 
 @dataclass(frozen=True, slots=True)

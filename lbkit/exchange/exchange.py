@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 from lbkit.errors import ClientError
 from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, get
+from lbkit.http.rewriting import Changes
 from lbkit.http.status import error_page, reason_of
 
 __all__ = ["Exchange", "Handler", "Peer", "PromptHandler", "Wire", "Work"]
@@ -101,6 +102,8 @@ class Exchange:
         """The response's body so far."""
         self.trail: Trail | None = None
         """Kept only where the access is logged."""
+        self.changes: Changes | None = None
+        """What is to be changed of the request for a server, and of the response."""
         self.started = False
         """Whether the response's head was sent."""
         self.ended = False
@@ -185,6 +188,8 @@ class Exchange:
         if get(headers, b"content-length") is None and not unknown:
             headers = [*headers, (b"Content-Length", b"%d" % len(body))]
         reason = reason_of(status) if reason is None else reason
+        if self.changes is not None:
+            headers = self.changes.response(headers)
         self.status = status
         self.count_out(len(body))
         self._wire.send_whole(status, headers, reason, body)
@@ -217,6 +222,8 @@ class Exchange:
     def send_head(self, status: int, headers: Headers, reason: bytes | None = None) -> None:
         """`start`, without waiting for a slow client."""
         self._check_open(started=False)
+        if self.changes is not None:
+            headers = self.changes.response(headers)
         self._wire.send_head(status, headers, reason_of(status) if reason is None else reason)
         self.started = True
         self.status = status
@@ -229,6 +236,8 @@ class Exchange:
         not possible: then `send_head`.
         """
         self._check_open(started=False)
+        if self.changes is not None and self.changes.edits_response:
+            return False
         if not self._wire.pass_head(status, lines, traits, length):
             return False
         self.started = True
@@ -238,6 +247,8 @@ class Exchange:
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
         """`pass_head`, with all of the body and the end. False where this is not possible."""
         self._check_open(started=False)
+        if self.changes is not None and self.changes.edits_response:
+            return False
         self.status = status
         self.bytes_out = len(body)
         if self._wire.pass_whole(status, lines, traits, body):

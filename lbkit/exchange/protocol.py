@@ -214,6 +214,10 @@ class HttpProtocol(asyncio.Protocol):
         counters.bytes_out += len(data)
         self._transport.write(data)
 
+    def forget(self) -> None:
+        """What followed from the fields of the last request may do so no more."""
+        self.block = self.tail = b""
+
     def _take_in(self, data: bytes) -> None:
         # What is skipped counts from the end of the response, and a head from its first byte; empty
         # lines before it are no such byte, or they would keep a connection for ever.
@@ -407,6 +411,8 @@ class HttpProtocol(asyncio.Protocol):
             self.abort()
         else:
             headers, body = error_page(status)
+            if exchange.changes is not None:
+                headers = exchange.changes.response(headers)
             exchange.status = status
             exchange.count_out(len(body))
             self.send_whole(status, headers, reason_of(status), body)
@@ -494,7 +500,7 @@ class HttpProtocol(asyncio.Protocol):
             if waited >= settings.request_head:
                 self._refuse(ClientError("the head stopped coming", 408))
         elif waited >= _IDLE and self.block:
-            self.block = self.tail = b""  # memory of a connection that nobody uses
+            self.forget()  # memory of a connection that nobody uses
         elif waited >= (settings.keep_alive if self._number else settings.request_head):
             self._transport.close()
 

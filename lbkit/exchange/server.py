@@ -69,6 +69,9 @@ class HttpServer:
         self._handler = handler
         self.begin = getattr(handler, "begin", None)
         self.express = getattr(handler, "express", None)
+        for connection in self.connections:
+            if isinstance(connection, HttpProtocol):
+                connection.forget()
 
     def protocol_factory(
         self,

@@ -416,10 +416,9 @@ class Forwarder:
             connection.begin_as_it_is(request.method, head, passage)
             return
         headers = self._request_headers(exchange, connection.server)
+        target = request.target.origin_form if exchange.changes is None else exchange.changes.target
         try:
-            connection.begin(
-                request.method, request.target.origin_form, headers, passage, has_body=_has_body(request)
-            )
+            connection.begin(request.method, target, headers, passage, has_body=_has_body(request))
         except ValueError as error:
             passage.failed(error)
 
@@ -459,7 +458,9 @@ class Forwarder:
         """The head for the server, made of the lines that came; None where they have to be looked at."""
         request = exchange.request
         plain = request.plain
-        if plain is None or request.has_body or plain.traits & _LOOKED_AT != _AS_THEY_CAME:
+        if plain is None or request.has_body or exchange.changes is not None:
+            return None
+        if plain.traits & _LOOKED_AT != _AS_THEY_CAME:
             return None
         lines = plain.lines
         if plain.hops is not None:
@@ -476,6 +477,8 @@ class Forwarder:
         client = exchange.client[0] if exchange.client else ""
         hop = Hop(client, exchange.scheme, request.version, bool(exchange.identity))
         headers = forwarded_headers(headers, hop, self.name, self.settings.trusted)
+        if exchange.changes is not None:
+            headers = exchange.changes.request(headers)
         if get(request.headers, b"transfer-encoding") is not None:
             headers.append((b"Transfer-Encoding", b"chunked"))
         return headers

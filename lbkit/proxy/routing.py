@@ -1,4 +1,4 @@
-"""`RouteHandler`: the handler that chooses a handler by host and path."""
+"""`RouteHandler`: the handler that chooses a handler by host, path, method and header fields."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ class RouteHandler:
         self.express = Express(self._forwarder_for)
 
     def _forwarder_for(self, host: bytes, path: bytes) -> Forwarder | None:
-        """Who forwards a request; None where anybody else answers it."""
+        """Who forwards a request; None where anybody else answers it, or more has to be known to say who."""
         handler = self._default
         if self._table.routes:
-            handler = self._table.match(host.decode("latin-1"), path) or handler
+            route = self._table.place(host.decode("latin-1"), path)
+            if route is not None:
+                if route.needs_more:
+                    return None
+                handler = route.target
         return handler if isinstance(handler, Forwarder) else None
 
     def begin(self, exchange: Exchange) -> Work | None:
@@ -36,15 +40,17 @@ class RouteHandler:
         return partial(handler, exchange) if begin is None else begin(exchange)
 
     def _choose(self, exchange: Exchange) -> Handler:
-        """Raises ClientError (404) when nothing is there for the host and path."""
+        """Raises ClientError (404) when no route is there for it."""
         handler = self._default
         if self._table.routes:
             request = exchange.request
-            handler = self._table.match(request.host, request.path) or handler
+            handler = (
+                self._table.match(request.host, request.path, request.method, request.headers) or handler
+            )
         if handler is None:
-            raise ClientError("no route for this host and path", 404)
+            raise ClientError("no route for this request", 404)
         return handler
 
     async def __call__(self, exchange: Exchange) -> None:
-        """Raises ClientError (404) when nothing is there for the host and path."""
+        """Raises ClientError (404) when no route is there for it."""
         await self._choose(exchange)(exchange)

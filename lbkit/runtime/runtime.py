@@ -30,15 +30,12 @@ from lbkit.config import AdminConfig, Config, ListenerConfig, PoolConfig
 from lbkit.config.decoder import key_path
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
-from lbkit.http.routes import Route, RouteTable
 from lbkit.pool import Known, Pool
 from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder, ForwardSettings
 from lbkit.proxy.http_session import HttpService
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.origin import Origin
-from lbkit.proxy.redirect import HttpsRedirect
-from lbkit.proxy.routing import RouteHandler
 from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import Relay, Resources, choose_relay
@@ -49,8 +46,8 @@ from lbkit.runtime.part import Part
 from lbkit.runtime.pools import FirstResults, RunningPool, first_results, make_pool
 from lbkit.runtime.shares import Share
 from lbkit.runtime.views import RunningListener, Service, leads_to, view_of
+from lbkit.runtime.web import Prepared, prepare, route_handler
 from lbkit.server import Address, Server
-from lbkit.static import StaticFiles
 from lbkit.tls import ClientTls, NameRoutes, ReadFile, Termination, read_file
 
 __all__ = ["ADMIN", "Runtime", "Secrets", "relay_of"]
@@ -106,8 +103,8 @@ class _Plan:
     secrets: Secrets
     pools: dict[str, Pool]
     relays: dict[str, type[Relay]]
-    files: dict[tuple[str, int], StaticFiles]
-    """By listener and place of the route: two routes may show one folder."""
+    web: dict[str, Prepared]
+    """By listener: what routes without a pool lead to."""
     logs: dict[str, AccessLog]
     """Opened anew at each reload, so that a log that was moved away is begun again."""
     bound: dict[str, Listener]
@@ -288,15 +285,10 @@ class Runtime:
             for name, item in config.listeners.items()
             if item.mode == "tcp"
         }
-        files = {
-            (name, index): StaticFiles(route.static, strip_prefix=route.path)
-            for name, item in config.listeners.items()
-            for index, route in enumerate(item.routes)
-            if route.static is not None
-        }
+        web = {name: prepare(name, item) for name, item in config.listeners.items() if item.mode == "http"}
         seed = config.global_.seed
         pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
-        plan = _Plan(secrets, pools, relays, files, {}, {}, {})
+        plan = _Plan(secrets, pools, relays, web, {}, {}, {})
         try:
             self._open_logs(config, plan.logs)
             self._bind_new(config, plan.bound)
@@ -476,18 +468,7 @@ class Runtime:
             forwarders.pop(pool).close()
         for pool in wanted:
             self._forwarder(name, pool, config, forwarders)
-        targets: list[Handler] = [
-            forwarders[route.pool] if route.pool else plan.files[name, index]
-            for index, route in enumerate(config.routes)
-        ]
-        routes = [
-            Route(route.host, route.path, target)
-            for route, target in zip(config.routes, targets, strict=True)
-        ]
-        default: Handler | None = forwarders[config.pool] if config.pool else None
-        if config.redirect_https:
-            default = HttpsRedirect(config.https_port)
-        return RouteHandler(RouteTable(routes), default)
+        return route_handler(config, plan.web[name], forwarders)
 
     def _forwarder(
         self, name: str, pool: str, config: ListenerConfig, forwarders: dict[str, Forwarder]

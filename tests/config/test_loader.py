@@ -93,7 +93,7 @@ def changed(old: str, new: str) -> str:
         ),
         (
             changed('host = "api.example.com"\npool = "web"', 'host = "x"'),
-            'listeners.web.routes[2]: needs either "pool" or "static"',
+            'listeners.web.routes[2]: needs one of "pool", "static", "redirect" and "answer"',
         ),
         (changed('static = "."', 'static = "nope"'), 'listeners.web.routes[1].static: "nope" is not a folder'),
         (changed('path = "/static/"', 'path = "static"'), 'listeners.web.routes[1].path: "static" must start with "/"'),

@@ -8,9 +8,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from lbkit.exchange import HttpSettings
+from lbkit.exchange import Exchange, Handler, HttpSettings
+from lbkit.http.routes import FieldTest, Route, RouteTable
 from lbkit.proxy.express import Express
 from lbkit.proxy.forward import ForwardSettings
+from lbkit.proxy.routing import RouteHandler
 from tests.exchange.wire import GET, LAST_GET, Client
 from tests.proxy.upstreams import Behaviour, Proxy, Upstream, proxy, upstream
 from tests.support.loops import on_both_loops, until
@@ -264,3 +266,35 @@ def test_no_forwarder_no_express() -> None:
             head_size = 1000
 
     assert express(Wire(), GET) is False  # type: ignore[arg-type]
+
+
+@on_both_loops
+async def test_a_route_that_needs_more_than_host_and_path_keeps_requests_off() -> None:
+    script = Script()
+    script.gate.set()
+
+    async def other(exchange: Exchange) -> None:
+        await exchange.respond(200, [], b"other")
+
+    async with warm(script) as (_, lb, _client):
+        routes: list[Route[Handler]] = [
+            Route(None, "/open/", lb.forwarder),
+            Route(None, "/", other, tests=(FieldTest(b"x-beta"),)),
+        ]
+        handler = RouteHandler(RouteTable(routes), lb.forwarder)
+        lb.site.http.handler = handler
+        choose = handler._forwarder_for
+        assert choose(b"h", b"/open/x") is lb.forwarder and choose(b"h", b"/x") is None
+        async with lb.site.client() as client:
+            for field, body in ((b"", b"ok"), (b"X-Beta: 1\r\n", b"other"), (b"", b"ok")):
+                client.send(b"GET /x HTTP/1.1\r\nHost: h\r\n" + field + b"\r\n")
+                assert (await client.response())[2] == body
+
+
+@on_both_loops
+async def test_what_is_kept_of_a_client_is_forgotten_with_the_handler() -> None:
+    async with warm(Script()) as (_, lb, _client):
+        (connection,) = lb.site.http.connections
+        assert connection.block and connection.tail
+        lb.site.http.handler = RouteHandler(RouteTable(), lb.forwarder)
+        assert not connection.block and not connection.tail

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from lbkit.config import Config, loads
+from lbkit.errors import ConfigError
+from lbkit.runtime import Runtime, catalog
+from lbkit.runtime.web import prepare
+from tests.exchange.wire import Client, connected
+from tests.proxy.upstreams import upstream
+from tests.support.loops import on_both_loops
+
+
+def config(web: str, port: int = 1, folder: Path | None = None) -> Config:
+    text = f"""
+    [listeners.web]
+    listen = "127.0.0.1:0"
+    mode = "http"
+    {web}
+    [pools.app]
+    servers = [{{ name = "a", address = "127.0.0.1:{port}" }}]
+    """
+    return loads(text, catalog(), folder)
+
+
+@asynccontextmanager
+async def client_of(runtime: Runtime) -> AsyncIterator[Client]:
+    async with connected(runtime.addresses["web"].port) as client:
+        yield client
+
+
+async def ask(
+    client: Client, path: str, method: str = "GET", more: str = ""
+) -> tuple[int, dict[str, str], bytes]:
+    client.send(f"{method} {path} HTTP/1.1\r\nHost: h.example\r\n{more}\r\n".encode())
+    return await client.response()
+
+
+async def echo(client: Client) -> None:
+    """Answers with the head that it got."""
+    while True:
+        head = await client.reader.readuntil(b"\r\n\r\n")
+        client.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(head), head))
+
+
+ROUTES = """
+    pool = "app"
+    rewrite = { response_headers = { set = { X-Frame-Options = "DENY" } } }
+    [[listeners.web.routes]]
+    path_exact = "/health"
+    methods = ["GET"]
+    answer = { body = "fine\\n", headers = { Cache-Control = "no-store" } }
+    [[listeners.web.routes]]
+    path = "/old/"
+    redirect = { to = "/new${path}", status = 308 }
+    [[listeners.web.routes]]
+    headers = { X-Page = "1" }
+    answer = { status = 503, file = "sorry.html" }
+    [[listeners.web.routes]]
+    path = "/api/"
+    pool = "app"
+    rewrite = { strip_prefix = "/api", request_headers = { set = { X-Real-IP = "${client}" } } }
+"""
+
+
+@on_both_loops
+async def test_routes_answers_and_rewriting_as_configured(tmp_path: Path) -> None:
+    (tmp_path / "sorry.html").write_text("<p>sorry")
+    async with upstream(echo) as app:
+        port = app.server.address.port
+        async with Runtime(config(ROUTES, port, tmp_path)) as runtime, client_of(runtime) as client:
+            status, fields, body = await ask(client, "/health")
+            assert (status, body, fields["cache-control"]) == (200, b"fine\n", "no-store")
+            assert fields["content-type"] == "text/plain; charset=utf-8"
+            assert (await ask(client, "/old/x?y"))[1]["location"] == "/new/old/x"
+            status, fields, body = await ask(client, "/", more="X-Page: 1\r\n")
+            assert (status, body, fields["content-type"]) == (503, b"<p>sorry", "text/html; charset=utf-8")
+            for _ in range(2):
+                _, fields, head = await ask(client, "/api/x")
+                assert head.startswith(b"GET /x HTTP/1.1\r\n") and b"X-Real-IP: 127.0.0.1\r\n" in head
+                assert fields["x-frame-options"] == "DENY"
+            assert (await ask(client, "/health", "DELETE"))[2].startswith(b"DELETE /health ")
+
+
+@on_both_loops
+async def test_a_listener_without_rules_has_none_of_it_after_a_reload() -> None:
+    async with upstream(echo) as app:
+        port = app.server.address.port
+        async with Runtime(config('pool = "app"', port)) as runtime, client_of(runtime) as client:
+            for _ in range(2):
+                assert "x-frame-options" not in (await ask(client, "/"))[1]
+            with_rules = (
+                'pool = "app"\nrewrite = { response_headers = { set = { X-Frame-Options = "DENY" } } }'
+            )
+            await runtime.reload(config(with_rules, port))
+            for _ in range(2):
+                assert (await ask(client, "/"))[1]["x-frame-options"] == "DENY"
+            await runtime.reload(config('pool = "app"', port))
+            for _ in range(2):
+                assert "x-frame-options" not in (await ask(client, "/"))[1]
+
+
+@on_both_loops
+async def test_a_file_that_is_gone_at_a_reload_changes_nothing(tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text("one")
+    wanted = config('routes = [{ answer = { file = "page.txt" } }]', folder=tmp_path)
+    async with Runtime(wanted) as runtime, client_of(runtime) as client:
+        assert (await ask(client, "/"))[2] == b"one"
+        page.write_text("two")
+        await runtime.reload(wanted)
+        assert (await ask(client, "/"))[2] == b"two"
+        page.unlink()
+        with pytest.raises(ConfigError, match=r"listeners.web.routes\[1\].answer.file: .* cannot be read"):
+            await runtime.reload(wanted)
+        assert (await ask(client, "/"))[2] == b"two"
+
+
+def test_a_file_that_has_grown(tmp_path: Path) -> None:
+    page = tmp_path / "page.txt"
+    page.write_text("one")
+    wanted = config('routes = [{ answer = { file = "page.txt" } }]', folder=tmp_path).listeners["web"]
+    page.write_bytes(bytes(2 * 1024 * 1024))
+    with pytest.raises(ConfigError, match="is larger than 1024 KiB"):
+        prepare("web", wanted)
