@@ -23,7 +23,7 @@ from lbkit.config.schema import (
 )
 from lbkit.config.values import TOKEN, is_name_pattern
 from lbkit.config.web import RouteConfig
-from lbkit.config.web_checks import check_rewrite, check_route
+from lbkit.config.web_checks import check_listener, check_route
 from lbkit.errors import ConfigError
 from lbkit.firewall import Network, read_networks
 from lbkit.firewall.rules import parse_header_pattern
@@ -311,8 +311,6 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
             _check_sni_routes(config, listener, path, problems)
         if listener.access_log is not None:
             problems.add(f"{path}.access_log", 'an access log needs mode = "http"')
-        if listener.rewrite is not None:
-            problems.add(f"{path}.rewrite", 'there are no requests to rewrite: needs mode = "http"')
         pool = config.pools.get(listener.pool or "")
         if pool is not None and pool.key.kind != "client":
             where = key_path("pools", str(listener.pool))
@@ -332,8 +330,7 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         problems.add(f"{path}.proxy_protocol_from", "has no effect without proxy_protocol = true")
     if listener.firewall is not None:
         _check_firewall(listener.firewall, listener, f"{path}.firewall", problems)
-    if listener.rewrite is not None:
-        check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
+    check_listener(listener, path, problems)
     for index, route in enumerate(listener.routes):
         here = key_path(f"{path}.routes", index)
         if listener.mode == "http":

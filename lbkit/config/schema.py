@@ -81,7 +81,7 @@ class Timeouts:
     arrival of a request's head and `keep_alive` the pause between requests (nginx 75 s). `queue` bounds the
     wait for a server under its connection limit. `tunnel`, where set, takes the place of `client` and
     `server` in tcp mode once both sides have sent something: then it bounds the silence of both (HAProxy
-    `timeout tunnel`).
+    `timeout tunnel`). In http mode it is that of a WebSocket, 1 hour by default (as in HAProxy's manual).
     """
 
     connect: Duration = Duration(5)
@@ -95,6 +95,11 @@ class Timeouts:
     def client_in(self, mode: Mode) -> float:
         """`client`, or the default of *mode*."""
         return (600.0 if mode == "tcp" else 60.0) if self.client is None else self.client
+
+    @property
+    def upgraded(self) -> float:
+        """`tunnel` in http mode."""
+        return 3600.0 if self.tunnel is None else self.tunnel
 
     def server_in(self, mode: Mode) -> float:
         """`server`, or the default of *mode*."""
@@ -223,7 +228,8 @@ class ListenerConfig:
     go by. It is believed only from the networks in `proxy_protocol_from`; others are turned away. On a Unix
     socket whoever may connect is believed.
 
-    The following are for http mode. `rewrite` is for all its requests.
+    The following are for http mode. `rewrite` is for all its requests. `upgrades` are the protocols to which
+    clients and servers may change a connection; it is a tunnel then.
     """
 
     listen: Address
@@ -243,6 +249,7 @@ class ListenerConfig:
     firewall: FirewallConfig | None = None
     routes: tuple[RouteConfig, ...] = ()
     rewrite: RewriteConfig | None = None
+    upgrades: tuple[str, ...] = ("websocket",)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from lbkit.config.decoder import Problems, key_path
+from lbkit.config.schema import ListenerConfig
 from lbkit.config.values import TOKEN
 from lbkit.config.web import AnswerConfig, FieldRulesConfig, RedirectConfig, RewriteConfig, RouteConfig
 from lbkit.templates import Template
 
-__all__ = ["LARGEST_FILE", "check_file", "check_rewrite", "check_route"]
+__all__ = ["LARGEST_FILE", "check_listener", "check_route"]
 
 LARGEST_FILE = 1024 * 1024
 """Bytes of a file that is kept in memory."""
@@ -39,6 +41,31 @@ _UNTOUCHABLE = frozenset(
 )
 
 
+# RFC 9113 §3.1 has done away with h2c; the others would hide what is said behind TLS, or end this HTTP.
+_NO_UPGRADES = ("h2", "h2c", "http/1.0", "http/1.1", "http/2.0", "tls", "tls/1.0")
+
+
+def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> None:
+    """What a listener says of http mode, its routes apart."""
+    if listener.mode == "tcp":
+        for field in dataclasses.fields(listener):
+            if field.name in _HTTP_ONLY and getattr(listener, field.name) != _HTTP_ONLY[field.name]:
+                problems.add(f"{path}.{field.name}", 'there are no requests here: needs mode = "http"')
+        return
+    if listener.rewrite is not None:
+        _check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
+    for index, protocol in enumerate(listener.upgrades):
+        here = key_path(f"{path}.upgrades", index)
+        if protocol.lower() in _NO_UPGRADES:
+            problems.add(here, f'"{protocol}" is refused by lbkit, whatever clients and servers say')
+        elif not _PROTOCOL.fullmatch(protocol):
+            problems.add(here, f'"{protocol}" is not the name of a protocol')
+
+
+_HTTP_ONLY: dict[str, object] = {"rewrite": None, "upgrades": ("websocket",)}
+_PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
+
+
 def check_route(route: RouteConfig, path: str, problems: Problems) -> None:
     """Everything about one route but the pool that it names."""
     places = [key for key in _PLACES if getattr(route, key) is not None]
@@ -61,7 +88,7 @@ def check_route(route: RouteConfig, path: str, problems: Problems) -> None:
     if route.answer is not None:
         _check_answer(route.answer, f"{path}.answer", problems)
     if route.rewrite is not None:
-        check_rewrite(route.rewrite, f"{path}.rewrite", problems)
+        _check_rewrite(route.rewrite, f"{path}.rewrite", problems)
         asks = [key for key in _ASKS if getattr(route.rewrite, key)]
         if route.rewrite.request_headers != FieldRulesConfig():
             asks.append("request_headers")
@@ -128,7 +155,7 @@ def _check_answer(answer: AnswerConfig, path: str, problems: Problems) -> None:
     if answer.body and answer.file is not None:
         problems.add(f"{path}.file", 'there is "body" already')
     if answer.file is not None:
-        check_file(answer.file, f"{path}.file", problems)
+        _check_file(answer.file, f"{path}.file", problems)
     if not answer.content_type.isprintable():
         problems.add(f"{path}.content_type", "a line break or another control character")
     for name, value in answer.headers.items():
@@ -140,7 +167,7 @@ def _check_answer(answer: AnswerConfig, path: str, problems: Problems) -> None:
             problems.add(here, "a line break or another control character")
 
 
-def check_file(file: Path, path: str, problems: Problems) -> None:
+def _check_file(file: Path, path: str, problems: Problems) -> None:
     """Whether *file* can be kept in memory."""
     try:
         size = file.stat().st_size if file.is_file() else -1
@@ -154,7 +181,7 @@ def check_file(file: Path, path: str, problems: Problems) -> None:
         )
 
 
-def check_rewrite(rewrite: RewriteConfig, path: str, problems: Problems) -> None:
+def _check_rewrite(rewrite: RewriteConfig, path: str, problems: Problems) -> None:
     """One table of rules, of a listener or of a route."""
     for key in ("strip_prefix", "add_prefix"):
         value = getattr(rewrite, key)

@@ -5,7 +5,7 @@ An `HttpServer` makes a protocol for each connection; whoever accepts connection
 """
 
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Exchange, Handler, PromptHandler, Work
+from lbkit.exchange.exchange import Exchange, Handler, PromptHandler, Switched, Work
 from lbkit.exchange.protocol import HttpProtocol
 from lbkit.exchange.server import HttpServer
 from lbkit.exchange.settings import HttpSettings
@@ -19,6 +19,7 @@ __all__ = [
     "HttpServer",
     "HttpSettings",
     "PromptHandler",
+    "Switched",
     "Trail",
     "Work",
 ]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from lbkit.errors import ClientError
+from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, get
 from lbkit.http.rewriting import Changes
 from lbkit.http.status import error_page, reason_of
 
-__all__ = ["Exchange", "Handler", "Peer", "PromptHandler", "Wire", "Work"]
+__all__ = ["Exchange", "Handler", "Peer", "PromptHandler", "Switched", "Wire", "Work"]
 
 Handler: TypeAlias = "Callable[[Exchange], Awaitable[None]]"
 """Answers an exchange. Where it has a method `begin` as `PromptHandler`, that is asked first."""
@@ -31,6 +33,21 @@ class PromptHandler(Protocol):
         Then, should there be no answer, `Exchange.fail` must be called. Else what is returned is run in a
         task, as the call of a handler is.
         """
+
+
+@dataclass(slots=True)
+class Switched:
+    """A client's connection after a 101: it belongs to who asked for that, with all its limits."""
+
+    transport: asyncio.Transport
+    """It has the protocol of before, which must be replaced at once."""
+    rest: bytes
+    """What the client has sent behind its request."""
+    is_clogged: bool
+    """Whether the transport's buffer is full, which it has said already."""
+    counters: HttpCounters
+    ended: Callable[[Exception | None], None]
+    """To be called with what ``connection_lost`` is."""
 
 
 class Wire(Protocol):
@@ -60,6 +77,8 @@ class Wire(Protocol):
 
     def send_whole(self, status: int, headers: Headers, reason: bytes, body: bytes) -> None:
         """Head, body and end in one write."""
+
+    def switch(self, headers: Headers, reason: bytes) -> Switched: ...
 
     @property
     def is_clogged(self) -> bool:
@@ -267,6 +286,20 @@ class Exchange:
         """`end`, without waiting for a slow client."""
         self._check_open(started=True)
         self._wire.send_end()
+
+    def switch(self, headers: Headers, reason: bytes) -> Switched:
+        """Answer with 101 and give the connection away; `finish` when it is over.
+
+        Only for a request of HTTP/1.1 that asked for it and has no body. Raises ValueError for fields that
+        cannot be sent.
+        """
+        self._check_open(started=False)
+        if self.changes is not None:
+            headers = self.changes.response(headers)
+        switched = self._wire.switch(headers, reason)
+        self.started = True
+        self.status = 101
+        return switched
 
     @property
     def is_clogged(self) -> bool:

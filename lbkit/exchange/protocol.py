@@ -27,7 +27,7 @@ from typing import Any, Protocol, cast
 
 from lbkit.errors import ClientError, Exhausted, NoServerAvailable, ServerError, ServerTimeout
 from lbkit.exchange.counters import HttpCounters
-from lbkit.exchange.exchange import Exchange, Handler, Peer, Work
+from lbkit.exchange.exchange import Exchange, Handler, Peer, Switched, Work
 from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
@@ -126,6 +126,7 @@ class HttpProtocol(asyncio.Protocol):
         self._is_aborted = False
         self._is_broken = False
         self._is_lingering = False
+        self._is_switched = False
         self._skipped = 0
         self._since = 0.0
         """When the present phase began or last moved: idle, head, body or lingering."""
@@ -476,8 +477,8 @@ class HttpProtocol(asyncio.Protocol):
     def check(self, now: float) -> None:
         """Act on timeouts; called by the server's timer with monotonic seconds."""
         settings = self._http.settings
-        if self.flight is not None:
-            return  # it is the server's turn
+        if self.flight is not None or self._is_switched:
+            return  # it is the server's turn, or another's connection
         if self._is_stuck(now):
             self._http.counters.client_errors += 1
             self.abort()
@@ -582,6 +583,19 @@ class HttpProtocol(asyncio.Protocol):
         head = self._head(status, headers, reason)
         self._send(head + self._engine.body(body) + self._engine.end())
         self._response_over()
+
+    def switch(self, headers: Headers, reason: bytes) -> Switched:
+        self._check_present()
+        head = self._engine.switch(headers, reason)
+        self._count_response(101)
+        self._send(head)
+        self._is_switched = True
+        self._exchange = None
+        if self._is_paused:
+            self._transport.resume_reading()
+        rest, counters = self._engine.take_rest(), self._http.counters
+        counters.bytes_in -= len(rest)  # of the next protocol, and counted again there
+        return Switched(self._transport, rest, self._is_write_paused, counters, self.connection_lost)
 
     @property
     def is_clogged(self) -> bool:

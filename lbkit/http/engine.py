@@ -33,6 +33,7 @@ from lbkit.http.heads import (
 from lbkit.http.messages import Body, End, Headers, Interim, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait, parse_request, parse_response
 from lbkit.http.targets import parse_target
+from lbkit.http.upgrade import changes_to
 
 __all__ = ["ClientEngine", "ClientEvent", "Limits", "ServerEngine", "ServerEvent"]
 
@@ -384,6 +385,21 @@ class ServerEngine:
         self.response_ended = True
         return last
 
+    def switch(self, headers: Headers, reason: bytes) -> bytes:
+        """The head of a 101: what has come behind the request, `take_rest`, is of another protocol.
+
+        Raises ValueError for a head that cannot be sent.
+        """
+        head = head_of(b"HTTP/1.1 101 " + reason, headers)
+        self._closes = True
+        self.response_started = self.response_ended = True
+        return head
+
+    def take_rest(self) -> bytes:
+        """All that is held; once, after `switch`."""
+        rest, self._fresh = self._held.take_all() + self._fresh, b""
+        return rest
+
     def answer_as_it_is(self) -> None:
         """A whole response that is made elsewhere is sent now; only where it `may_pass`."""
         self.response_started = self.response_ended = True
@@ -414,6 +430,7 @@ class ClientEngine:
     """
 
     __slots__ = (
+        "_asked",
         "_body",
         "_closes",
         "_eof",
@@ -434,6 +451,8 @@ class ClientEngine:
         self._fresh = b""
         self._eof = False
         self._method = "GET"
+        self._asked: list[bytes] = []
+        """Protocols that the server may change to."""
         self._is_head = False
         self._response: Response | None = None
         self._body: BodyReader | None = None
@@ -469,7 +488,9 @@ class ClientEngine:
         is_chunked = get(headers, b"transfer-encoding") is not None
         head = head_of(b"%b %b HTTP/1.1" % (method.encode("ascii"), target), headers)
         self.begin_as_it_is(method)
-        self._closes = b"close" in tokens(headers, b"connection")
+        options = tokens(headers, b"connection")
+        self._closes = b"close" in options
+        self._asked = tokens(headers, b"upgrade") if b"upgrade" in options else []
         self._writer = _BodyWriter(-1 if is_chunked else length or 0, is_chunked)
         return head
 
@@ -477,6 +498,7 @@ class ClientEngine:
         """A request without a body is sent without this engine: it only keeps count. Then comes `end`."""
         self._method = method
         self._is_head = method == "HEAD"
+        self._asked = []
         self._writer = None
 
     def body(self, data: bytes) -> bytes:
@@ -622,11 +644,11 @@ class ClientEngine:
                 raise BadResponse("the server closed the connection before it answered")
             return None
         check_response_head(head)
-        event = _read_response(head, self._method)
+        event = _read_response(head, self._method, self._asked)
         headers = event.headers.raw_items()
         if isinstance(event, h11.InformationalResponse):
             if event.status_code == 101:
-                raise BadResponse("the server changed the protocol without having been asked")
+                return self._switched(headers, event.reason)
             return Interim(event.status_code, headers)
         if len(headers) > self.limits.fields:
             raise BadResponse(f"more than {self.limits.fields} header fields")
@@ -640,10 +662,25 @@ class ClientEngine:
             self._closes = True
         return response
 
+    def _switched(self, headers: Headers, reason: bytes) -> Response:
+        if not self._request_ended or not changes_to(headers, self._asked):
+            raise BadResponse("the server changed the protocol to one that it was not asked for")
+        self._response = Response(101, headers, reason)
+        self._closes = self.response_ended = True
+        return self._response
 
-def _read_response(head: bytes, method: str) -> h11.Response | h11.InformationalResponse:
+    def take_rest(self) -> bytes:
+        """What has come behind a 101; once."""
+        rest, self._fresh = self._held.take_all() + self._fresh, b""
+        return rest
+
+
+def _read_response(head: bytes, method: str, asked: list[bytes]) -> h11.Response | h11.InformationalResponse:
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=len(head))
-    connection.send(h11.Request(method=method, target=b"/", headers=[(b"Host", b"h")]))
+    headers = [(b"Host", b"h")]
+    if asked:
+        headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(asked))]
+    connection.send(h11.Request(method=method, target=b"/", headers=headers))
     connection.send(h11.EndOfMessage())
     connection.receive_data(head)
     try:

@@ -19,6 +19,9 @@ a broken answer later on                             the client's connection is 
 the client leaves                                    the server's connection is dropped at once
 ===================================================  ===============================================
 
+A client that asks to change the protocol, and is allowed to, is passed on with that wish; the server's 101
+makes a tunnel of both connections, and any other answer is one as usual (`lbkit.proxy.tunnel`).
+
 Bodies go both ways at the same time, each piece only after the one before was taken. The client's
 Expect is answered here, when the server's side begins to read, and not sent on.
 
@@ -53,14 +56,16 @@ from lbkit.exchange.exchange import Peer
 from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Hop, forwarded_headers
 from lbkit.http.hop_by_hop import end_to_end
-from lbkit.http.messages import Headers, Request, get, without
+from lbkit.http.messages import Headers, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait
+from lbkit.http.upgrade import asked_protocols
 from lbkit.pool import Pool, Waiter
 from lbkit.proxy.express import Arrivals
 from lbkit.proxy.keys import cookie_of, key_reader
 from lbkit.proxy.passage import Passage
 from lbkit.proxy.secure import secure
 from lbkit.proxy.ticker import Ticker
+from lbkit.proxy.tunnel import Tunnel
 from lbkit.proxy.upstream import IdleConnections, UpstreamConnection, adopt, introduce
 from lbkit.proxy_protocol import build
 from lbkit.server import Address, Outcome, Server
@@ -97,6 +102,10 @@ class ForwardSettings:
     """Neighbours whose X-Forwarded-* are believed and extended; those of others are replaced."""
     key: KeySource = field(default_factory=KeySource)
     """What hashing algorithms go by."""
+    upgrades: Collection[bytes] = frozenset({b"websocket"})
+    """Protocols, in lower case, to which a connection may be changed (RFC 9110 §7.8)."""
+    tunnel: float = 3600.0
+    """Silence of both sides after that (the manual of HAProxy uses 1h for `timeout tunnel`)."""
     sticky_cookie: str = ""
     """Name of a cookie that keeps a client at its server; empty for none."""
 
@@ -129,6 +138,7 @@ class Forwarder:
         self.settings = settings or ForwardSettings()
         self._idle = IdleConnections(self.settings.idle_per_server, self.settings.idle)
         self._active: set[UpstreamConnection] = set()
+        self._tunnels: set[Tunnel] = set()
         self._arrivals = Arrivals(self)
         self._is_ticking = False
 
@@ -208,6 +218,8 @@ class Forwarder:
     def begin(self, exchange: Exchange) -> Work | None:
         """See `PromptHandler.begin`. Raises NoServerAvailable."""
         if self._cookie or exchange.request.has_body or not _may_reuse(exchange):
+            return partial(self, exchange)
+        if exchange.request.plain is None and asked_protocols(exchange.request, self.settings.upgrades):
             return partial(self, exchange)
         pool, now = self.pool, self._clock()
         if pool.settings.send_proxy:
@@ -439,15 +451,34 @@ class Forwarder:
         edit = (
             partial(self._with_cookie, exchange=exchange, server=connection.server) if self._cookie else None
         )
-        passage = Passage(connection, exchange, attempt.answered, over, edit)
+        tunnel: Tunnel | None = None
+
+        def switch(response: Response) -> None:
+            nonlocal tunnel
+            headers = end_to_end(response.headers)
+            if edit is not None:
+                headers = edit(headers)
+            protocols = b", ".join(tokens(response.headers, b"upgrade"))
+            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", protocols)]
+            switched = exchange.switch(headers, response.reason)
+            exchange.on_disconnect = None
+            tunnel = Tunnel(exchange, switched, connection, lambda: over(None))
+            self._tunnels.add(tunnel)
+
+        passage = Passage(connection, exchange, attempt.answered, over, edit, switch)
         upload: asyncio.Task[None] | None = None
         try:
             self._send(connection, exchange, passage)
             if _has_body(exchange.request):
                 upload = asyncio.get_running_loop().create_task(_upload(exchange, connection))
             await done
-            await exchange.drain()
+            if tunnel is None:
+                await exchange.drain()
         finally:
+            if tunnel is not None:
+                tunnel.abort()
+                self._tunnels.discard(tunnel)
+                exchange.finish()
             passage.cancel()
             exchange.on_disconnect = None
             if upload is not None and not upload.done():
@@ -481,6 +512,8 @@ class Forwarder:
             headers = exchange.changes.request(headers)
         if get(request.headers, b"transfer-encoding") is not None:
             headers.append((b"Transfer-Encoding", b"chunked"))
+        elif request.plain is None and (names := asked_protocols(request, self.settings.upgrades)):
+            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(names))]
         return headers
 
     def _with_cookie(self, headers: Headers, exchange: Exchange, server: Server) -> Headers:
@@ -504,6 +537,8 @@ class Forwarder:
             self.pool.advance(now)
         for connection in list(self._active):
             connection.check(now, self.settings.server)
+        for tunnel in list(self._tunnels):
+            tunnel.check(now, self.settings.tunnel)
         self._is_ticking = bool(self._active) or len(self._idle) > 0 or self.pool.waiting > 0
         return self._is_ticking
 

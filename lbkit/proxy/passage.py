@@ -30,7 +30,16 @@ class Passage:
     the whole answer has come, before the client is told of that end. The connection is free then.
     """
 
-    __slots__ = ("_connection", "_edit", "_exchange", "_is_over", "_is_waiting", "_on_end", "_on_head")
+    __slots__ = (
+        "_connection",
+        "_edit",
+        "_exchange",
+        "_is_over",
+        "_is_waiting",
+        "_on_end",
+        "_on_head",
+        "_on_switch",
+    )
 
     def __init__(
         self,
@@ -39,13 +48,16 @@ class Passage:
         on_head: Callable[[int], None],
         on_end: Callable[[Exception | None], None],
         edit: Callable[[Headers], Headers] | None = None,
+        on_switch: Callable[[Response], None] | None = None,
     ) -> None:
-        """*edit*, where given, changes the fields of the answer."""
+        """*edit*, where given, changes the fields of the answer. *on_switch* takes a 101, and all that
+        follows: then this is over."""
         self._connection = connection
         self._exchange = exchange
         self._on_head = on_head
         self._on_end = on_end
         self._edit = edit
+        self._on_switch = on_switch
         self._is_over = False
         self._is_waiting = False
         """For a slow client."""
@@ -94,6 +106,10 @@ class Passage:
 
     def _head(self, response: Response) -> None:
         self._on_head(response.status)
+        if response.status == 101 and self._on_switch is not None:
+            self._on_switch(response)
+            self._is_over = True
+            return
         plain, exchange = response.plain, self._exchange
         if plain is not None and self._edit is None and not plain.traits & _CODING:
             lines = plain.lines

@@ -241,6 +241,18 @@ class UpstreamConnection(asyncio.Protocol):
             self.server.counters.bytes_in += len(data)
             self._transport.write(data)
 
+    @property
+    def is_clogged(self) -> bool:
+        """Whether the server takes no more for now."""
+        return self._is_write_paused
+
+    def switch(self) -> tuple[asyncio.Transport, bytes]:
+        """The server has changed the protocol: the transport, for another protocol, and what has come for
+        that.
+        """
+        self.release()
+        return self._transport, self._engine.take_rest()
+
     def release(self) -> None:
         """The sink wants no more: it has the whole answer, or has given up."""
         self._sink = None

@@ -481,6 +481,8 @@ class Runtime:
             queue=timeouts.queue,
             key=wanted.key,
             sticky_cookie=wanted.sticky_cookie,
+            upgrades=frozenset(name.lower().encode() for name in config.upgrades),
+            tunnel=timeouts.upgraded or math.inf,
         )
         target, tls = self._pools[pool].pool, self._pools[pool].tls
         known = forwarders.get(pool)

@@ -153,10 +153,25 @@ def test_what_no_rule_may_touch(name: str) -> None:
         assert "lbkit sets it itself" in problem
 
 
-def test_there_are_no_requests_in_tcp_mode() -> None:
-    assert problems("", "rewrite = {}", mode="tcp") == [
-        'listeners.web.rewrite: there are no requests to rewrite: needs mode = "http"'
+@pytest.mark.parametrize(("key", "value"), [("rewrite", "{}"), ("upgrades", "[]")])
+def test_there_are_no_requests_in_tcp_mode(key: str, value: str) -> None:
+    assert problems("", f"{key} = {value}", mode="tcp") == [
+        f'listeners.web.{key}: there are no requests here: needs mode = "http"'
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("websocket", ""),
+        ("IRC/6.9", ""),
+        ("H2C", ': "H2C" is refused by lbkit, whatever clients and servers say'),
+        ("a b", ': "a b" is not the name of a protocol'),
+    ],
+)
+def test_upgrades(name: str, problem: str) -> None:
+    expected = [f"listeners.web.upgrades[1]{problem}"] if problem else []
+    assert problems("", f'upgrades = ["{name}"]') == expected
 
 
 def test_a_file_may_not_be_large(tmp_path: Path) -> None:

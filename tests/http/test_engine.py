@@ -348,3 +348,55 @@ def test_two_engines_understand_each_other(pieces: list[bytes], chunked: bool, s
             heard.append(event)
     assert joined(heard)[1:] == [*([Body(body)] if body else []), End()]
     assert client.reusable and server.keeps_alive
+
+
+SWITCH = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: chat\r\n\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_change_of_protocol_that_was_asked_for(size: int) -> None:
+    client, server = ClientEngine(), ServerEngine()
+    wish = client.request("GET", b"/", [(b"Host", b"h"), (b"Connection", b"Upgrade"), (b"Upgrade", b"chat")])
+    wish += client.end() + b"client's"
+    events: list[object] = []
+    for start in range(0, len(wish), size):
+        server.receive(wish[start : start + size])
+        events += events_of(server)
+    assert [type(event) for event in events] == [Request, End] and server.buffered == 8
+    head = server.switch([(b"Connection", b"Upgrade"), (b"Upgrade", b"chat")], b"Switching")
+    assert head == SWITCH and server.take_rest() == b"client's" and not server.keeps_alive
+    seen: list[object] = []
+    answer = head + b"server's"
+    for start in range(0, len(answer), size):
+        client.receive(answer[start : start + size])
+        while (event := client.next_event()) is not None:
+            seen.append(event)
+    assert seen == [Response(101, [(b"Connection", b"Upgrade"), (b"Upgrade", b"chat")], b"Switching")]
+    assert client.take_rest() == b"server's" and client.take_rest() == b"" and not client.reusable
+
+
+@pytest.mark.parametrize(
+    "asked", [[], [(b"Upgrade", b"chat")], [(b"Connection", b"upgrade"), (b"Upgrade", b"x")]]
+)
+def test_a_change_of_protocol_that_was_not_asked_for(asked: list[tuple[bytes, bytes]]) -> None:
+    client = ClientEngine()
+    client.request("GET", b"/", [(b"Host", b"h"), *asked])
+    client.end()
+    client.receive(SWITCH)
+    with pytest.raises(BadResponse):
+        client.next_event()
+
+
+def test_a_wish_of_one_request_is_not_one_of_the_next() -> None:
+    client = ClientEngine()
+    client.request("GET", b"/", [(b"Host", b"h"), (b"Connection", b"Upgrade"), (b"Upgrade", b"chat")])
+    client.end()
+    client.receive(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    while client.next_event() is not None:
+        pass
+    client.next_cycle()
+    client.begin_as_it_is("GET")
+    client.end()
+    client.receive(SWITCH)
+    with pytest.raises(BadResponse):
+        client.next_event()
