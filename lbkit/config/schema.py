@@ -230,6 +230,12 @@ class ListenerConfig:
 
     The following are for http mode. `rewrite` is for all its requests. `upgrades` are the protocols to which
     clients and servers may change a connection; it is a tunnel then.
+
+    `forwarded` is how servers are told of the client: by X-Forwarded-*, by Forwarded (RFC 7239), or by both.
+    What `trusted_proxies` (networks, addresses, ``"unix"``) say of it is believed, by X-Forwarded-For or with
+    ``"rfc7239"`` by Forwarded. `request_id` true is a field X-Request-Id, a text another one: each request
+    gets an id, which server, client and access log are told; a trusted proxy's is kept. `tracing` passes W3C
+    Trace Context on with this hop in it.
     """
 
     listen: Address
@@ -250,6 +256,10 @@ class ListenerConfig:
     routes: tuple[RouteConfig, ...] = ()
     rewrite: RewriteConfig | None = None
     upgrades: tuple[str, ...] = ("websocket",)
+    forwarded: Literal["x-forwarded", "rfc7239", "both"] = "x-forwarded"
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1", "unix")
+    request_id: bool | str = False
+    tracing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

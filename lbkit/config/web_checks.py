@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,7 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
         return
     if listener.rewrite is not None:
         _check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
+    _check_trusted(listener, path, problems)
     for index, protocol in enumerate(listener.upgrades):
         here = key_path(f"{path}.upgrades", index)
         if protocol.lower() in _NO_UPGRADES:
@@ -62,8 +64,25 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
             problems.add(here, f'"{protocol}" is not the name of a protocol')
 
 
-_HTTP_ONLY: dict[str, object] = {"rewrite": None, "upgrades": ("websocket",)}
+_HTTP_ONLY: dict[str, object] = {
+    "rewrite": None,
+    "upgrades": ("websocket",),
+    "forwarded": "x-forwarded",
+    "request_id": False,
+    "tracing": False,
+}
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
+
+
+def _check_trusted(listener: ListenerConfig, path: str, problems: Problems) -> None:
+    for index, name in enumerate(listener.trusted_proxies):
+        here = key_path(f"{path}.trusted_proxies", index)
+        try:
+            ipaddress.ip_network(name) if name != "unix" else None
+        except ValueError as error:
+            problems.add(here, f'"{name}" is neither a network, such as "192.0.2.0/24", nor "unix": {error}')
+    if isinstance(listener.request_id, str):
+        _check_field(listener.request_id, f"{path}.request_id", problems, is_request=True)
 
 
 def check_route(route: RouteConfig, path: str, problems: Problems) -> None:

@@ -7,12 +7,27 @@ the address that logs and limits see. Untrusted claims are replaced, trusted one
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Collection
+from collections.abc import Container
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from lbkit.http.messages import Headers, get, get_all, without
+from lbkit.http.rfc7239 import clients_of, element
 
-__all__ = ["IDENTITY", "LOOPBACK", "Hop", "client_of", "forwarded_headers", "identified", "scheme_of"]
+__all__ = [
+    "IDENTITY",
+    "LOOPBACK",
+    "Form",
+    "Hop",
+    "client_of",
+    "forwarded_headers",
+    "hop_lines",
+    "identified",
+    "scheme_of",
+]
+
+Form: TypeAlias = Literal["x-forwarded", "rfc7239", "both"]
+"""How a client is told to servers: by X-Forwarded-*, by Forwarded (RFC 7239), or by both."""
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", ""})
 """Neighbours that are trusted by default (as uvicorn's forwarded-allow-ips); "" is a Unix socket."""
@@ -42,12 +57,17 @@ class Hop:
     """Whether the `IDENTITY` fields are of this proxy itself."""
 
 
-def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Collection[str]) -> Headers:
-    """*headers* with X-Forwarded-For, -Proto, -Host and Via for the next server.
+def forwarded_headers(
+    headers: Headers, hop: Hop, pseudonym: str, trusted: Container[str], form: Form = "x-forwarded"
+) -> Headers:
+    """*headers* with X-Forwarded-For, -Proto and -Host, or Forwarded, or both, and Via for the next server.
 
     `Via` gets ``<version> <pseudonym>`` appended (RFC 9110 §7.6.3), which may name a whole path of
     proxies, so it is kept also from untrusted clients; the X- fields of those are dropped, and their
     Forwarded (RFC 7239), which makes the same claims. Nobody's spelling with ``_`` for ``-`` passes.
+
+    Where only Forwarded is wanted and a trusted neighbour tells by X-Forwarded-For alone, that is translated
+    (RFC 7239 §7.4).
     """
     known = headers if hop.ip in trusted else without(headers, {b"x-forwarded-for"})
     chain = [*get_all(known, b"x-forwarded-for"), *([hop.ip.encode("ascii")] if hop.ip else [])]
@@ -59,17 +79,48 @@ def forwarded_headers(headers: Headers, hop: Hop, pseudonym: str, trusted: Colle
     if hop.ip not in trusted:
         claims = _UNTRUSTED if hop.is_identified else _ANONYMOUS
     result = [(key, value) for key, value in headers if not _is_claim(key.lower(), claims)]
-    if chain:
-        result.append((b"X-Forwarded-For", b", ".join(chain)))
-    result.append((b"X-Forwarded-Proto", proto))
-    if host:
-        result.append((b"X-Forwarded-Host", host))
+    if form != "rfc7239":
+        if chain:
+            result.append((b"X-Forwarded-For", b", ".join(chain)))
+        result.append((b"X-Forwarded-Proto", proto))
+        if host:
+            result.append((b"X-Forwarded-Host", host))
+    if form != "x-forwarded":
+        before = get_all(headers, b"forwarded") if hop.ip in trusted else []
+        if not clients_of(before):  # an open quote would swallow what is added here
+            before = _translated(headers) if hop.ip in trusted else []
+        result = without(result, {b"forwarded"})
+        own = element(hop.ip, hop.scheme, get(headers, b"host") or b"")
+        result.append((b"Forwarded", b", ".join([*before, own])))
     via = [*get_all(headers, b"via"), f"{hop.version} {pseudonym}".encode("ascii")]
     result.append((b"Via", b", ".join(via)))
     return result
 
 
-def _is_claim(name: bytes, claims: Collection[bytes]) -> bool:
+def _translated(headers: Headers) -> list[bytes]:
+    """X-Forwarded-For as elements of Forwarded; scheme and host are those that the client used at first."""
+    fields = get_all(headers, b"x-forwarded-for")
+    chain = [part.strip().decode("latin-1") for value in fields for part in value.split(b",")]
+    proto, host = get(headers, b"x-forwarded-proto"), get(headers, b"x-forwarded-host") or b""
+    first = proto.decode("ascii") if proto in (b"http", b"https") else ""
+    return [
+        element(ip if _is_ip(ip) else "", "" if place else first, b"" if place else host)
+        for place, ip in enumerate(chain)
+    ]
+
+
+def hop_lines(ip: str, scheme: str, host: bytes, form: Form) -> bytes:
+    """What `forwarded_headers` adds, but for Via, where nobody has claimed anything before; as lines."""
+    lines = b""
+    if form != "rfc7239":
+        origin = b"X-Forwarded-For: %b\r\n" % ip.encode() if ip else b""
+        lines = b"%bX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (origin, scheme.encode(), host)
+    if form != "x-forwarded":
+        lines += b"Forwarded: %b\r\n" % element(ip, scheme, host)
+    return lines
+
+
+def _is_claim(name: bytes, claims: Container[bytes]) -> bool:
     """Whether the field called *name* (lower case) is replaced or dropped: one of *claims*, or like one."""
     if name in claims:
         return True
@@ -82,22 +133,25 @@ def identified(headers: Headers, identity: Headers) -> Headers:
     return kept + identity
 
 
-def client_of(headers: Headers, hop: Hop, trusted: Collection[str]) -> str | None:
-    """The client's IP address by X-Forwarded-For: the last one that is no trusted proxy.
+def client_of(headers: Headers, hop: Hop, trusted: Container[str], form: Form = "x-forwarded") -> str | None:
+    """The client's IP address by X-Forwarded-For, or where *form* says so by Forwarded: the last one that is
+    no trusted proxy.
 
     None where the neighbour is not trusted or tells nothing usable; the neighbour is the client then.
     """
     if hop.ip not in trusted:
         return None
-    chain = [
-        part.strip().decode("latin-1") for v in get_all(headers, b"x-forwarded-for") for part in v.split(b",")
-    ]
+    if form == "rfc7239":
+        chain = clients_of(get_all(headers, b"forwarded"))
+    else:
+        fields = get_all(headers, b"x-forwarded-for")
+        chain = [part.strip().decode("latin-1") for value in fields for part in value.split(b",")]
     while len(chain) > 1 and chain[-1] in trusted:
         chain.pop()
     return chain[-1] if chain and _is_ip(chain[-1]) else None
 
 
-def scheme_of(headers: Headers, hop: Hop, trusted: Collection[str]) -> str:
+def scheme_of(headers: Headers, hop: Hop, trusted: Container[str]) -> str:
     """``http`` or ``https`` by X-Forwarded-Proto of a trusted neighbour, else the connection's own."""
     claim = (get(headers, b"x-forwarded-proto") or b"").strip().lower()
     if hop.ip in trusted and claim in (b"http", b"https"):

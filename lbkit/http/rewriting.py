@@ -124,7 +124,16 @@ class Rewriting:
 class Changes:
     """What is changed of one request and of its answer."""
 
-    __slots__ = ("facts", "rules", "target", "to_client", "to_server")
+    __slots__ = (
+        "facts",
+        "hidden",
+        "request_id",
+        "rules",
+        "target",
+        "to_client",
+        "to_server",
+        "trace",
+    )
 
     def __init__(self, target: bytes) -> None:
         self.target = target
@@ -136,11 +145,18 @@ class Changes:
         """Fields that take the place of the client's of the same name."""
         self.to_client: Headers = []
         """Fields that take the place of the server's of the same name."""
+        self.hidden: set[bytes] = set()
+        """Names, in lower case, of the client's fields that the server does not get."""
+        self.request_id = b""
+        """Empty where requests get none, as `trace`."""
+        self.trace = b""
 
     def request(self, headers: Headers) -> Headers:
         """The request's fields for the server."""
-        if self.to_server:
-            headers = [*without(headers, {name.lower() for name, _ in self.to_server}), *self.to_server]
+        gone = self.hidden | {_plain(name) for name, _ in self.to_server}
+        if gone:
+            headers = [(name, value) for name, value in headers if _plain(name) not in gone]
+            headers += self.to_server
         if self.rules.host:
             headers = [(b"Host", self.rules.host), *without(headers, {b"host"})]
         for rules in self.rules.request:

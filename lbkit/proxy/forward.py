@@ -36,7 +36,7 @@ import asyncio
 import math
 import socket
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Container
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
@@ -54,12 +54,13 @@ from lbkit.errors import (
 from lbkit.exchange import Exchange, Work
 from lbkit.exchange.exchange import Peer
 from lbkit.http.engine import Limits
-from lbkit.http.forwarded import LOOPBACK, Hop, forwarded_headers
+from lbkit.http.forwarded import LOOPBACK, Form, Hop, forwarded_headers, hop_lines
 from lbkit.http.hop_by_hop import end_to_end
 from lbkit.http.messages import Headers, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait
 from lbkit.http.upgrade import asked_protocols
 from lbkit.pool import Pool, Waiter
+from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.express import Arrivals
 from lbkit.proxy.keys import cookie_of, key_reader
 from lbkit.proxy.passage import Passage
@@ -98,8 +99,10 @@ class ForwardSettings:
     """Connections kept for each server; those that nobody needs any more go after `idle` seconds anyway."""
     limits: Limits = field(default_factory=Limits)
     """What a response head may have; more is a 502."""
-    trusted: Collection[str] = LOOPBACK
-    """Neighbours whose X-Forwarded-* are believed and extended; those of others are replaced."""
+    trusted: Container[str] = LOOPBACK
+    """Neighbours whose X-Forwarded-* or Forwarded are believed and extended; those of others are replaced."""
+    forwarded: Form = "x-forwarded"
+    """By which of them the client is told to servers."""
     key: KeySource = field(default_factory=KeySource)
     """What hashing algorithms go by."""
     upgrades: Collection[bytes] = frozenset({b"websocket"})
@@ -150,7 +153,7 @@ class Forwarder:
     @settings.setter
     def settings(self, settings: ForwardSettings) -> None:
         self._settings = settings
-        self._key_of = key_reader(settings.key, settings.trusted)
+        self._key_of = key_reader(settings.key, ClientReader(settings.trusted, settings.forwarded))
         self._cookie = settings.sticky_cookie.encode()
 
     @property
@@ -204,14 +207,8 @@ class Forwarder:
 
     def with_hop(self, lines: list[bytes], client: Peer, scheme: str, host: bytes) -> bytes:
         """*lines* and what is told to the server of the hop to here, as the end of a head."""
-        origin = b"" if client is None else b"X-Forwarded-For: %b\r\n" % client[0].encode()
-        return b"%b\r\n%bX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nVia: 1.1 %b\r\n\r\n" % (
-            b"\r\n".join(lines),
-            origin,
-            scheme.encode(),
-            host,
-            self._via,
-        )
+        hop = hop_lines("" if client is None else client[0], scheme, host, self._settings.forwarded)
+        return b"%b\r\n%bVia: 1.1 %b\r\n\r\n" % (b"\r\n".join(lines), hop, self._via)
 
     # ---- the ordinary way ----
 
@@ -507,7 +504,7 @@ class Forwarder:
             headers.insert(0, (b"Host", _host_of(server.address)))
         client = exchange.client[0] if exchange.client else ""
         hop = Hop(client, exchange.scheme, request.version, bool(exchange.identity))
-        headers = forwarded_headers(headers, hop, self.name, self.settings.trusted)
+        headers = forwarded_headers(headers, hop, self.name, self.settings.trusted, self.settings.forwarded)
         if exchange.changes is not None:
             headers = exchange.changes.request(headers)
         if get(request.headers, b"transfer-encoding") is not None:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import TypeAlias
 
 from lbkit.config.values import KeySource
 from lbkit.exchange import Exchange
-from lbkit.http.forwarded import Hop, client_of
 from lbkit.http.messages import Headers, get, get_all
 from lbkit.http.targets import parameter_of
+from lbkit.proxy.clients import ClientReader
 
 __all__ = ["KeyReader", "cookie_of", "key_reader"]
 
 KeyReader: TypeAlias = "Callable[[Exchange], bytes | None]"
 
 
-def key_reader(source: KeySource, trusted: Collection[str]) -> KeyReader:
-    """The function that reads *source* from a request; it gives None where the request lacks it.
-
-    The client's address is the one that *trusted* neighbours tell, else the neighbour's own.
-    """
+def key_reader(source: KeySource, client_of: ClientReader) -> KeyReader:
+    """The function that reads *source* from a request; it gives None where the request lacks it."""
     name = source.name.encode("utf-8", "surrogateescape")
 
-    def client(exchange: Exchange) -> bytes | None:
-        neighbour = exchange.client[0] if exchange.client else ""
-        hop = Hop(neighbour, exchange.scheme)
-        return (client_of(exchange.request.headers, hop, trusted) or neighbour).encode() or None
-
     readers: dict[str, KeyReader] = {
-        "client": client,
+        "client": lambda exchange: client_of(exchange).encode() or None,
         "path": lambda exchange: exchange.request.target.origin_form.partition(b"?")[0],
         "header": lambda exchange: get(exchange.request.headers, name),
         "cookie": lambda exchange: cookie_of(exchange.request.headers, name),

@@ -8,6 +8,7 @@ from functools import partial
 from lbkit.exchange import Exchange, Handler, Work
 from lbkit.http.facts import facts_of
 from lbkit.http.rewriting import Changes, Rewriting
+from lbkit.proxy.clients import ClientReader
 
 __all__ = ["Rewritten"]
 
@@ -18,8 +19,10 @@ class Rewritten:
     Where the exchange has `Changes` already (of the listener: request id, trace) the rules are added to them.
     """
 
-    def __init__(self, handler: Handler, rules: Rewriting) -> None:
+    def __init__(self, handler: Handler, rules: Rewriting, client_of: ClientReader | None = None) -> None:
+        """*client_of* tells what ``${client}`` is."""
         self._handler = handler
+        self._client_of = client_of or ClientReader()
         self._rules = rules
         self._begin: Callable[[Exchange], Work | None] | None = getattr(handler, "begin", None)
 
@@ -36,8 +39,7 @@ class Rewritten:
     def _change(self, exchange: Exchange) -> None:
         request, changes = exchange.request, exchange.changes
         if changes is None:
-            neighbour = exchange.client[0] if exchange.client else ""
             changes = exchange.changes = Changes(b"")
-            changes.facts = facts_of(request, exchange.scheme, neighbour, b"")
+        changes.facts = facts_of(request, exchange.scheme, self._client_of(exchange), changes.request_id)
         changes.rules = self._rules
         changes.target = self._rules.target(request.target)

@@ -17,10 +17,17 @@ __all__ = ["RouteHandler"]
 class RouteHandler:
     """Gives each exchange to the handler of the first route that matches, else to *default*."""
 
-    def __init__(self, table: RouteTable[Handler], default: Handler | None = None) -> None:
+    def __init__(
+        self,
+        table: RouteTable[Handler],
+        default: Handler | None = None,
+        mark: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        """*mark*, where given, is told of each exchange first; then none goes express."""
         self._table = table
         self._default = default
-        self.express = Express(self._forwarder_for)
+        self._mark = mark
+        self.express = Express(self._forwarder_for) if mark is None else None
 
     def _forwarder_for(self, host: bytes, path: bytes) -> Forwarder | None:
         """Who forwards a request; None where anybody else answers it, or more has to be known to say who."""
@@ -41,6 +48,8 @@ class RouteHandler:
 
     def _choose(self, exchange: Exchange) -> Handler:
         """Raises ClientError (404) when no route is there for it."""
+        if self._mark is not None:
+            self._mark(exchange)
         handler = self._default
         if self._table.routes:
             request = exchange.request

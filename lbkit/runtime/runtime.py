@@ -30,6 +30,7 @@ from lbkit.config import AdminConfig, Config, ListenerConfig, PoolConfig
 from lbkit.config.decoder import key_path
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
+from lbkit.http.trusted import Trusted
 from lbkit.pool import Known, Pool
 from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder, ForwardSettings
@@ -467,11 +468,16 @@ class Runtime:
         for pool in forwarders.keys() - wanted:
             forwarders.pop(pool).close()
         for pool in wanted:
-            self._forwarder(name, pool, config, forwarders)
+            self._forwarder(name, pool, config, plan.web[name].trusted, forwarders)
         return route_handler(config, plan.web[name], forwarders)
 
     def _forwarder(
-        self, name: str, pool: str, config: ListenerConfig, forwarders: dict[str, Forwarder]
+        self,
+        name: str,
+        pool: str,
+        config: ListenerConfig,
+        trusted: Trusted,
+        forwarders: dict[str, Forwarder],
     ) -> None:
         timeouts, wanted = config.timeouts, self._pools[pool].config
         settings = replace(
@@ -483,6 +489,8 @@ class Runtime:
             sticky_cookie=wanted.sticky_cookie,
             upgrades=frozenset(name.lower().encode() for name in config.upgrades),
             tunnel=timeouts.upgraded or math.inf,
+            trusted=trusted,
+            forwarded=config.forwarded,
         )
         target, tls = self._pools[pool].pool, self._pools[pool].tls
         known = forwarders.get(pool)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,10 @@ from lbkit.exchange import Handler
 from lbkit.http.messages import Headers
 from lbkit.http.rewriting import FieldRules, PathRules, Rewriting
 from lbkit.http.routes import FieldTest, Route, RouteTable
+from lbkit.http.trusted import Trusted
 from lbkit.proxy.answers import FixedAnswer, Redirect, not_found
+from lbkit.proxy.clients import ClientReader
+from lbkit.proxy.marking import Marking
 from lbkit.proxy.redirect import HttpsRedirect
 from lbkit.proxy.rewritten import Rewritten
 from lbkit.proxy.routing import RouteHandler
@@ -37,28 +41,31 @@ _PLAIN_TEXT = b"text/plain; charset=utf-8"
 
 
 class Prepared:
-    """The handlers of one listener's routes that ask no server, by place of the route."""
+    """What one listener needs of all that may fail."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: ListenerConfig) -> None:
         self.handlers: dict[int, Handler] = {}
+        """Of routes that ask no server, by their place."""
+        self.trusted = Trusted(config.trusted_proxies)
+        self.client_of = ClientReader(self.trusted, config.forwarded)
 
 
 def prepare(name: str, config: ListenerConfig) -> Prepared:
     """Make what can fail. Raises ConfigError for a file that cannot be read."""
-    prepared = Prepared()
+    prepared = Prepared(config)
     path = key_path("listeners", name)
     for index, route in enumerate(config.routes):
-        handler = _own_handler(route, key_path(f"{path}.routes", index))
+        handler = _own_handler(route, key_path(f"{path}.routes", index), prepared.client_of)
         if handler is not None:
             prepared.handlers[index] = handler
     return prepared
 
 
-def _own_handler(route: RouteConfig, path: str) -> Handler | None:
+def _own_handler(route: RouteConfig, path: str, client_of: ClientReader) -> Handler | None:
     if route.static is not None:
         return StaticFiles(route.static, strip_prefix=route.path)
     if route.redirect is not None:
-        return Redirect(route.redirect.status, Template(route.redirect.to))
+        return Redirect(route.redirect.status, Template(route.redirect.to), client_of)
     if route.answer is not None:
         return _fixed_answer(route.answer, f"{path}.answer.file")
     return None
@@ -97,13 +104,22 @@ def route_handler(
     for index, route in enumerate(config.routes):
         target = forwarders[route.pool] if route.pool else prepared.handlers[index]
         rules = everywhere.then(_rewriting(route.rewrite))
-        routes.append(_route(route, Rewritten(target, rules) if rules else target))
+        routes.append(_route(route, Rewritten(target, rules, prepared.client_of) if rules else target))
     default: Handler | None = forwarders[config.pool] if config.pool else None
     if config.redirect_https:
         default = HttpsRedirect(config.https_port)
     if everywhere:
-        default = Rewritten(default or not_found, everywhere)
-    return RouteHandler(RouteTable(routes), default)
+        default = Rewritten(default or not_found, everywhere, prepared.client_of)
+    return RouteHandler(RouteTable(routes), default, _marking(config, prepared))
+
+
+def _marking(config: ListenerConfig, prepared: Prepared) -> Marking | None:
+    if not (config.request_id or config.tracing):
+        return None
+    name = config.request_id if isinstance(config.request_id, str) else "X-Request-Id" * config.request_id
+    # Not of the configured seed: several processes must not give out the same ids.
+    rng = random.SystemRandom()
+    return Marking(name, tracing=config.tracing, rng=rng, trusted=prepared.trusted)
 
 
 def _route(route: RouteConfig, target: Handler) -> Route[Handler]:

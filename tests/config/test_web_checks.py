@@ -153,11 +153,41 @@ def test_what_no_rule_may_touch(name: str) -> None:
         assert "lbkit sets it itself" in problem
 
 
-@pytest.mark.parametrize(("key", "value"), [("rewrite", "{}"), ("upgrades", "[]")])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rewrite", "{}"),
+        ("upgrades", "[]"),
+        ("forwarded", '"both"'),
+        ("request_id", "true"),
+        ("tracing", "true"),
+    ],
+)
 def test_there_are_no_requests_in_tcp_mode(key: str, value: str) -> None:
     assert problems("", f"{key} = {value}", mode="tcp") == [
         f'listeners.web.{key}: there are no requests here: needs mode = "http"'
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('trusted_proxies = ["192.0.2.0/24", "::1", "unix"]\nforwarded = "rfc7239"\nrequest_id = "X-Id"', ""),
+        (
+            'trusted_proxies = ["192.0.2.1/24"]',
+            '.trusted_proxies[1]: "192.0.2.1/24" is neither a network, such as "192.0.2.0/24", nor "unix": '
+            "192.0.2.1/24 has host bits set",
+        ),
+        (
+            'forwarded = "xff"',
+            '.forwarded: "xff" is not one of x-forwarded, rfc7239, both (known: both, rfc7239, x-forwarded)',
+        ),
+        ('request_id = "Host"', '.request_id: the Host that servers are asked for is set by the key "host"'),
+        ("request_id = 1", ".request_id: expected true or false or a string, got a whole number"),
+    ],
+)
+def test_what_servers_are_told(text: str, problem: str) -> None:
+    assert problems("", text) == ([f"listeners.web{problem}"] if problem else [])
 
 
 @pytest.mark.parametrize(

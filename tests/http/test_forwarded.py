@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from lbkit.http.forwarded import IDENTITY, LOOPBACK, Hop, client_of, forwarded_headers, identified, scheme_of
+from lbkit.http.forwarded import (
+    IDENTITY,
+    LOOPBACK,
+    Form,
+    Hop,
+    client_of,
+    forwarded_headers,
+    hop_lines,
+    identified,
+    scheme_of,
+)
 from lbkit.http.messages import get
 
 NEAR, FAR = Hop("127.0.0.1", "http"), Hop("192.0.2.7", "http", "1.0")
@@ -107,3 +117,59 @@ def test_an_own_statement_takes_the_place_of_a_clients() -> None:
     ]
     mine = [(b"X-Client-Certificate-Verify", b"NONE")]
     assert identified(claims, mine) == [(b"Host", b"h"), *mine]
+
+
+def test_rfc7239_in_place_of_the_others() -> None:
+    lies = [(b"Host", b"h:1"), (b"Forwarded", b"for=10.0.0.1"), (b"X-Forwarded-For", b"10.0.0.1")]
+    assert forwarded_headers(lies, FAR, "web", LOOPBACK, "rfc7239") == [
+        (b"Host", b"h:1"),
+        (b"Forwarded", b'for=192.0.2.7;host="h:1";proto=http'),
+        (b"Via", b"1.0 web"),
+    ]
+    both = forwarded_headers(lies, FAR, "web", LOOPBACK, "both")
+    assert get(both, b"forwarded") == b'for=192.0.2.7;host="h:1";proto=http'
+    assert get(both, b"x-forwarded-for") == b"192.0.2.7" and get(both, b"x-forwarded-host") == b"h:1"
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        (
+            [(b"Forwarded", b"for=192.0.2.1"), (b"Forwarded", b"for=192.0.2.2")],
+            b"for=192.0.2.1, for=192.0.2.2, ",
+        ),
+        ([(b"Forwarded", b'for="open')], b""),
+        (
+            [
+                (b"X-Forwarded-For", b"2001:db8::1, x"),
+                (b"X-Forwarded-Proto", b"https"),
+                (b"X-Forwarded-Host", b"o:1"),
+            ],
+            b'for="[2001:db8::1]";host="o:1";proto=https, for=unknown, ',
+        ),
+        ([(b"Forwarded", b'for="open'), (b"X-Forwarded-For", b"192.0.2.1")], b"for=192.0.2.1, "),
+    ],
+)
+def test_a_trusted_neighbours_elements_are_extended(
+    fields: list[tuple[bytes, bytes]], expected: bytes
+) -> None:
+    headers = forwarded_headers(fields, NEAR, "web", LOOPBACK, "rfc7239")
+    assert get(headers, b"forwarded") == expected + b"for=127.0.0.1;proto=http"
+    assert get(headers, b"x-forwarded-for") is None
+
+
+def test_only_the_fields_that_were_agreed_on_are_believed() -> None:
+    fields = [(b"X-Forwarded-For", b"192.0.2.1"), (b"Forwarded", b"for=192.0.2.2, for=127.0.0.1")]
+    assert client_of(fields, NEAR, LOOPBACK) == "192.0.2.1"
+    assert client_of(fields, NEAR, LOOPBACK, "both") == "192.0.2.1"
+    assert client_of(fields, NEAR, LOOPBACK, "rfc7239") == "192.0.2.2"
+    assert client_of(fields[:1], NEAR, LOOPBACK, "rfc7239") is None
+    assert client_of([(b"Forwarded", b"for=unknown")], NEAR, LOOPBACK, "rfc7239") is None
+
+
+@pytest.mark.parametrize("form", ["x-forwarded", "rfc7239", "both"])
+@pytest.mark.parametrize("ip", ["192.0.2.7", "2001:db8::7", ""])
+def test_the_lines_say_the_same_as_the_fields(form: Form, ip: str) -> None:
+    headers = forwarded_headers([(b"Host", b"h:1")], Hop(ip, "https"), "web", LOOPBACK, form)
+    lines = b"".join(b"%b: %b\r\n" % field for field in headers[1:-1])
+    assert hop_lines(ip, "https", b"h:1", form) == lines

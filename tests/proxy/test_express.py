@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lbkit.exchange import Exchange, Handler, HttpSettings
+from lbkit.http.forwarded import Form
 from lbkit.http.routes import FieldTest, Route, RouteTable
 from lbkit.proxy.express import Express
 from lbkit.proxy.forward import ForwardSettings
@@ -104,11 +105,13 @@ ANSWERS = {
 }
 
 
-async def seen(request: bytes, answer: bytes, *, express: bool) -> tuple[bytes, bytes]:
+async def seen(
+    request: bytes, answer: bytes, *, express: bool, settings: ForwardSettings | None = None
+) -> tuple[bytes, bytes]:
     """What the server and the client get to see of the second request of a connection, and of one after it."""
     script = Script(answer)
     script.gate.set()
-    async with warm(script) as (_, lb, client):
+    async with warm(script, settings) as (_, lb, client):
         if not express:
             lb.site.http.express = lb.site.http.begin = None
         client.send(request)
@@ -123,6 +126,18 @@ async def seen(request: bytes, answer: bytes, *, express: bool) -> tuple[bytes, 
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_requests_look_the_same_on_both_ways(name: str) -> None:
     assert await seen(REQUESTS[name], OK, express=True) == await seen(REQUESTS[name], OK, express=False)
+
+
+@pytest.mark.parametrize("name", [*REQUESTS, "upgrade"])
+@pytest.mark.parametrize("form", ["rfc7239", "both"])
+async def test_the_client_is_told_the_same_on_both_ways(name: str, form: Form) -> None:
+    settings = ForwardSettings(forwarded=form)
+    wish = b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    request = REQUESTS.get(name, wish)
+    express = await seen(request, OK, express=True, settings=settings)
+    assert express == await seen(request, OK, express=False, settings=settings)
+    if name not in ("no host", "bad path"):
+        assert b"\r\nForwarded: for=127.0.0.1;host=" in express[0] or b", for=127.0.0.1;host=" in express[0]
 
 
 @pytest.mark.parametrize("name", ANSWERS)

@@ -7,6 +7,7 @@ import pytest
 
 from lbkit.config.values import parse_key
 from lbkit.http.messages import Headers
+from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.keys import cookie_of, key_reader
 
 
@@ -32,7 +33,7 @@ CASES = [
 
 @pytest.mark.parametrize(("source", "request_", "key"), CASES)
 def test_where_a_key_is_read_from(source: str, request_: Any, key: bytes | None) -> None:
-    assert key_reader(parse_key(source), {"127.0.0.1"})(request_) == key
+    assert key_reader(parse_key(source), ClientReader({"127.0.0.1"}))(request_) == key
 
 
 @pytest.mark.parametrize(

@@ -127,3 +127,22 @@ def test_a_file_that_has_grown(tmp_path: Path) -> None:
     page.write_bytes(bytes(2 * 1024 * 1024))
     with pytest.raises(ConfigError, match="is larger than 1024 KiB"):
         prepare("web", wanted)
+
+
+@on_both_loops
+async def test_servers_are_told_as_configured() -> None:
+    async with upstream(echo) as app:
+        port = app.server.address.port
+        text = 'pool = "app"\nforwarded = "rfc7239"\ntrusted_proxies = ["192.0.2.0/24"]\nrequest_id = true\ntracing = true'
+        async with Runtime(config(text, port)) as runtime, client_of(runtime) as client:
+            lies = "Forwarded: for=10.0.0.1\r\nX-Forwarded-For: 10.0.0.1\r\n"
+            for _ in range(2):
+                _, fields, head = await ask(client, "/", more=lies)
+                assert b"\r\nForwarded: for=127.0.0.1;host=h.example;proto=http\r\n" in head
+                assert b"10.0.0.1" not in head and b"\r\ntraceparent: 00-" in head
+                assert b"\r\nX-Request-Id: " + fields["x-request-id"].encode() in head
+            await runtime.reload(config('pool = "app"', port))
+            for _ in range(2):
+                _, fields, head = await ask(client, "/", more=lies)
+                assert b"\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n" in head
+                assert "x-request-id" not in fields and b"traceparent" not in head
