@@ -217,8 +217,10 @@ class PoolTlsConfig:
 class ListenerConfig:
     """``[listeners.NAME]``: a bound address and where its sessions go.
 
-    `access_log` is a file that gets one JSON line for each http request; ``"-"`` is standard output. At
-    `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a reset.
+    `access_log` is a file that gets one line for each http request; ``"-"`` is standard output. Its format is
+    JSON, the ``combined`` one of Apache and nginx, or that with times, server and request id behind.
+    At `max_connections` new clients wait in the kernel's backlog, or with `when_full` ``"refuse"`` get a
+    reset.
     At most `max_connecting` sessions may be in their TLS handshake or, in tcp mode, without a server, so that
     a flood towards servers that do not answer stays bounded. `redirect_https` answers what no route takes
     with a redirect to the same at `https_port` (308).
@@ -246,6 +248,7 @@ class ListenerConfig:
     when_full: Literal["queue", "refuse"] = "queue"
     max_connecting: int = 4096
     access_log: str | None = None
+    access_log_format: Literal["json", "combined", "combined_timed"] = "json"
     proxy_protocol: bool = False
     proxy_protocol_from: tuple[Network, ...] = ()
     redirect_https: bool = False

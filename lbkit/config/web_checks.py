@@ -56,6 +56,8 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
     if listener.rewrite is not None:
         _check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
     _check_trusted(listener, path, problems)
+    if listener.access_log_format != "json" and listener.access_log is None:
+        problems.add(f"{path}.access_log_format", 'has no effect without "access_log"')
     for index, protocol in enumerate(listener.upgrades):
         here = key_path(f"{path}.upgrades", index)
         if protocol.lower() in _NO_UPGRADES:

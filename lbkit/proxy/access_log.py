@@ -1,4 +1,4 @@
-"""The access log: one JSON line for each request, whether it was answered or not.
+"""The access log: one line for each request, whether it was answered or not; see `log_lines` for the formats.
 
 One that was refused before it could be read as a request, with a 400 for one, has empty strings for what is
 not known of it.
@@ -11,16 +11,17 @@ A named pipe whose reader is slow counts as a full disk: nobody waits for it eit
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable
 
 from lbkit.errors import StartFailed
 from lbkit.exchange import Exchange, Trail
+from lbkit.proxy.clients import ClientReader
+from lbkit.proxy.log_lines import FORMATS
 from lbkit.proxy.ticker import Ticker
 
-__all__ = ["AccessLog", "line_of"]
+__all__ = ["AccessLog"]
 
 logger = logging.getLogger("lbkit.access")
 
@@ -34,7 +35,19 @@ class AccessLog:
     Raises StartFailed where the file cannot be opened.
     """
 
-    def __init__(self, path: str, listener: str, ticker: Ticker, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: str,
+        listener: str,
+        ticker: Ticker,
+        clock: Callable[[], float],
+        *,
+        format: str = "json",
+        client_of: ClientReader | None = None,
+    ) -> None:
+        """*format* is one of `FORMATS`; *client_of* tells whose request it was."""
+        self._line = FORMATS[format]
+        self._client_of = client_of or ClientReader()
         self.lost = 0
         """Lines that could not be written."""
         self._listener = listener
@@ -57,7 +70,7 @@ class AccessLog:
 
     def __call__(self, exchange: Exchange, trail: Trail) -> None:
         """Log *exchange*, which is over."""
-        line = line_of(exchange, trail, self._listener)
+        line = self._line(exchange, trail, self._listener, self._client_of(exchange))
         self._lines.append(line)
         self._size += len(line)
         if self._size > _FULL:
@@ -100,28 +113,3 @@ class AccessLog:
         if self._is_ours and self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-def line_of(exchange: Exchange, trail: Trail, listener: str) -> bytes:
-    """*exchange* as a line. Times are seconds; `served` is what the server itself took for its answer."""
-    request = exchange.request
-    record = {
-        "time": trail.time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "listener": listener,
-        "client": exchange.client[0] if exchange.client else "",
-        "method": request.method,
-        "target": request.target.origin_form.decode("latin-1"),
-        "host": request.host or "",
-        "status": exchange.status,
-        "bytes": exchange.bytes_out,
-        "pool": trail.pool,
-        "server": trail.server,
-        "retries": trail.retries,
-        "queue": round(trail.queue, 6),
-        "connect": round(trail.connect, 6),
-        "response": round(trail.response, 6),
-        "served": round(trail.served, 6),
-        "duration": round(trail.duration, 6),
-        "end": trail.end,
-    }
-    return json.dumps(record, separators=(",", ":")).encode() + b"\n"

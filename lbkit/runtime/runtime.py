@@ -291,7 +291,7 @@ class Runtime:
         pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
         plan = _Plan(secrets, pools, relays, web, {}, {}, {})
         try:
-            self._open_logs(config, plan.logs)
+            self._open_logs(config, plan)
             self._bind_new(config, plan.bound)
             if self._part.checks:
                 plan.first_results |= await first_results(dict(config.pools), self._pools, secrets.pools)
@@ -300,10 +300,17 @@ class Runtime:
             raise
         return plan
 
-    def _open_logs(self, config: Config, logs: dict[str, AccessLog]) -> None:
+    def _open_logs(self, config: Config, plan: _Plan) -> None:
         for name, item in config.listeners.items():
             if item.access_log is not None:
-                logs[name] = AccessLog(item.access_log, name, self._ticker, self._loop.time)
+                plan.logs[name] = AccessLog(
+                    item.access_log,
+                    name,
+                    self._ticker,
+                    self._loop.time,
+                    format=item.access_log_format,
+                    client_of=plan.web[name].client_of,
+                )
 
     def _known_or_new(self, name: str, config: PoolConfig, seed: int | None) -> Pool:
         running = self._pools.get(name)

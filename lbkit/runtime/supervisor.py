@@ -50,6 +50,7 @@ from lbkit.runtime.ports import Port, Ports
 from lbkit.runtime.runtime import ADMIN, Runtime, Secrets, relay_of
 from lbkit.runtime.tally import Tally
 from lbkit.runtime.views import leads_to
+from lbkit.runtime.web import prepare
 from lbkit.server import Address, Server
 from lbkit.tls import Termination, read_file
 
@@ -277,6 +278,8 @@ class Supervisor:
             for name, item in config.listeners.items():
                 if item.mode == "tcp":
                     relay_of(name, item, config)
+                else:
+                    prepare(name, item)
                 if item.access_log is not None:
                     AccessLog(item.access_log, name, ticker, self._loop.time).close()
         finally:

@@ -183,6 +183,8 @@ def test_there_are_no_requests_in_tcp_mode(key: str, value: str) -> None:
             '.forwarded: "xff" is not one of x-forwarded, rfc7239, both (known: both, rfc7239, x-forwarded)',
         ),
         ('request_id = "Host"', '.request_id: the Host that servers are asked for is set by the key "host"'),
+        ('access_log_format = "combined"', '.access_log_format: has no effect without "access_log"'),
+        ('access_log = "-"\naccess_log_format = "combined_timed"', ""),
         ("request_id = 1", ".request_id: expected true or false or a string, got a whole number"),
     ],
 )

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from lbkit.errors import StartFailed
+from lbkit.http.trusted import Trusted
 from lbkit.proxy.access_log import AccessLog
+from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.ticker import Ticker
 from lbkit.simulation.access_log import read_access_log
 from tests.exchange.wire import Client
@@ -228,3 +230,21 @@ async def test_a_pipe_that_nobody_reads_holds_up_nobody(tmp_path: Path) -> None:
             log.close()
     finally:
         os.close(reader)
+
+
+@on_both_loops
+async def test_another_format_and_the_client_that_a_trusted_proxy_tells(tmp_path: Path) -> None:
+    path, loop = tmp_path / "access.log", asyncio.get_running_loop()
+    async with upstream(replying(OK)) as a, proxy(a.server) as lb, lb.site.client() as client:
+        ticker = Ticker(loop)
+        for reader in (ClientReader(Trusted(["127.0.0.1"])), ClientReader(Trusted([]))):
+            log = AccessLog(str(path), "web", ticker, loop.time, format="combined", client_of=reader)
+            lb.site.http.access_log = log
+            assert (await ask(client, GET.replace(b"\r\n\r\n", b"\r\nX-Forwarded-For: 192.0.2.7\r\n\r\n")))[
+                0
+            ] == 200
+            await asyncio.sleep(0.01)
+            log.close()
+    lines = path.read_text().splitlines()
+    assert [line.split(" ", 1)[0] for line in lines] == ["192.0.2.7", "127.0.0.1"]
+    assert lines[0].endswith('"GET /a?b=%ff HTTP/1.1" 200 2 "-" "-"')
