@@ -163,10 +163,12 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         log = listener.access_log
         if log is not None and log != "-":
             log = str(folder / log)
+        pages = {status: folder / file for status, file in listener.error_pages.items()}
         return dataclasses.replace(
             listener,
             routes=routes,
             access_log=log,
+            error_pages=pages,
             firewall=_resolve_lists(listener.firewall, folder),
             tls=None if listener.tls is None else _resolve_tls(listener.tls, folder),
         )

@@ -238,6 +238,10 @@ class ListenerConfig:
     ``"rfc7239"`` by Forwarded. `request_id` true is a field X-Request-Id, a text another one: each request
     gets an id, which server, client and access log are told; a trusted proxy's is kept. `tracing` passes W3C
     Trace Context on with this hop in it.
+
+    `error_pages` are files for errors that are found here (no server, no answer in time, a bad request, …),
+    by status: ``503 = "sorry.html"``. They are read at the start and at each reload. What a server answers
+    passes.
     """
 
     listen: Address
@@ -261,6 +265,7 @@ class ListenerConfig:
     upgrades: tuple[str, ...] = ("websocket",)
     forwarded: Literal["x-forwarded", "rfc7239", "both"] = "x-forwarded"
     trusted_proxies: tuple[str, ...] = ("127.0.0.1", "::1", "unix")
+    error_pages: Mapping[str, Path] = field(default_factory=dict)
     request_id: bool | str = False
     tracing: bool = False
 

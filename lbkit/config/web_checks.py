@@ -56,6 +56,12 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
     if listener.rewrite is not None:
         _check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
     _check_trusted(listener, path, problems)
+    for status, file in listener.error_pages.items():
+        here = key_path(f"{path}.error_pages", status)
+        if not _ERROR.fullmatch(status):
+            problems.add(here, "is not a status of an error: from 400 to 599")
+        else:
+            _check_file(file, here, problems)
     if listener.access_log_format != "json" and listener.access_log is None:
         problems.add(f"{path}.access_log_format", 'has no effect without "access_log"')
     for index, protocol in enumerate(listener.upgrades):
@@ -66,10 +72,12 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
             problems.add(here, f'"{protocol}" is not the name of a protocol')
 
 
+_ERROR = re.compile(r"[45][0-9]{2}")
 _HTTP_ONLY: dict[str, object] = {
     "rewrite": None,
     "upgrades": ("websocket",),
     "forwarded": "x-forwarded",
+    "error_pages": {},
     "request_id": False,
     "tracing": False,
 }

@@ -12,7 +12,7 @@ from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, get
 from lbkit.http.rewriting import Changes
-from lbkit.http.status import error_page, reason_of
+from lbkit.http.status import reason_of
 
 __all__ = ["Exchange", "Handler", "Peer", "PromptHandler", "Switched", "Wire", "Work"]
 
@@ -79,6 +79,9 @@ class Wire(Protocol):
         """Head, body and end in one write."""
 
     def switch(self, headers: Headers, reason: bytes) -> Switched: ...
+
+    def error_page(self, status: int, request: Request | None) -> tuple[Headers, bytes]:
+        """Fields and body of the page for an error that is found here."""
 
     @property
     def is_clogged(self) -> bool:
@@ -216,7 +219,7 @@ class Exchange:
 
     async def respond_error(self, status: int, headers: Headers | None = None) -> None:
         """A small page that names *status*; *headers* are added to it."""
-        fields, body = error_page(status)
+        fields, body = self._wire.error_page(status, self.request)
         await self.respond(status, [*fields, *(headers or [])], body)
 
     async def wait_disconnected(self) -> None:

@@ -328,7 +328,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _send_refusal(self, error: ClientError) -> None:
         status = error.status
-        headers, body = error_page(status)
+        headers, body = self.error_page(status, None)
         head = self._engine.start(status, self._completed(headers), reason_of(status), close=True)
         self._count_response(status)
         self._send(head + self._engine.body(body) + self._engine.end())
@@ -411,7 +411,7 @@ class HttpProtocol(asyncio.Protocol):
         if self._engine.response_started or not status or self._transport.is_closing():
             self.abort()
         else:
-            headers, body = error_page(status)
+            headers, body = self.error_page(status, exchange.request)
             if exchange.changes is not None:
                 headers = exchange.changes.response(headers)
             exchange.status = status
@@ -583,6 +583,9 @@ class HttpProtocol(asyncio.Protocol):
         head = self._head(status, headers, reason)
         self._send(head + self._engine.body(body) + self._engine.end())
         self._response_over()
+
+    def error_page(self, status: int, request: Request | None) -> tuple[Headers, bytes]:
+        return error_page(status, request, self._http.settings.error_pages)
 
     def switch(self, headers: Headers, reason: bytes) -> Switched:
         self._check_present()

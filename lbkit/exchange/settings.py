@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from lbkit.http.engine import Limits
 from lbkit.http.h2_guard import H2Limits
+from lbkit.http.status import Pages
 
 __all__ = ["HttpSettings"]
 
@@ -37,6 +38,10 @@ class HttpSettings:
     """Body or pipelined requests held before the client is no longer read from."""
     unread_body: int = 256 * 1024
     """Body that the handler left unread is skipped up to this size; beyond it the connection is closed."""
+    error_pages: Pages = field(default_factory=dict)
+    """In place of the built-in pages for errors that are found here, not for those that a server answers
+    with.
+    """
     server_header: bytes = b"lbkit"
     """The Server field of responses that have none; empty for no field."""
 

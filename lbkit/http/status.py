@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import TypeAlias
 
-from lbkit.http.messages import Headers
+from lbkit.http.messages import Headers, Request, get_all
 
-__all__ = ["error_page", "reason_of"]
+__all__ = ["Pages", "error_page", "reason_of"]
+
+Pages: TypeAlias = Mapping[int, tuple[bytes, bytes]]
+"""By status: Content-Type and body of the page that goes with it."""
 
 _REASONS = {int(status): status.phrase.encode("ascii") for status in HTTPStatus}
 # Renamed by RFC 9110 §15.5.14, .15 and .21 after Python's table was made.
@@ -44,13 +51,45 @@ def reason_of(status: int) -> bytes:
     return _REASONS.get(status, b"")
 
 
-def error_page(status: int) -> tuple[Headers, bytes]:
-    """Header fields and body of a small page that names *status*; it says nothing about the inside."""
-    title = f"{status} {reason_of(status).decode('ascii')}".rstrip()
-    body = _PAGE.format(title=title, explanation=_EXPLANATIONS.get(status, title)).encode()
+def error_page(
+    status: int, request: Request | None = None, pages: Pages | None = None
+) -> tuple[Headers, bytes]:
+    """Header fields and body of a small page that names *status*; it says nothing about the inside.
+
+    One of *pages* where there is one, else JSON for a *request* that wants that and no HTML.
+    """
+    page = pages.get(status) if pages else None
+    kind, body = page or _own_page(status, as_json=request is not None and _wants_json(request.headers))
     headers = [
-        (b"Content-Type", b"text/html; charset=utf-8"),
+        (b"Content-Type", kind),
         (b"Content-Length", b"%d" % len(body)),
         (b"Cache-Control", b"no-store"),
     ]
     return headers, body
+
+
+def _own_page(status: int, *, as_json: bool) -> tuple[bytes, bytes]:
+    title = f"{status} {reason_of(status).decode('ascii')}".rstrip()
+    explanation = _EXPLANATIONS.get(status, title)
+    if as_json:
+        record = {"status": status, "error": title.partition(" ")[2], "message": explanation}
+        return b"application/json", json.dumps(record).encode() + b"\n"
+    page = _PAGE.format(title=title, explanation=explanation)
+    return b"text/html; charset=utf-8", page.encode()
+
+
+def _wants_json(headers: Headers) -> bool:
+    """Whether Accept names JSON before any text: browsers name text/html, and most programs \"*/*\"."""
+    for value in get_all(headers, b"accept"):
+        for member in value.lower().split(b","):
+            kind, *parameters = (part.strip() for part in member.split(b";"))
+            if any(_REFUSED.fullmatch(parameter) for parameter in parameters):
+                continue
+            if kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json")):
+                return True
+            if kind.startswith(b"text/"):
+                return False
+    return False
+
+
+_REFUSED = re.compile(rb"q=0(?:\.0{0,3})?")

@@ -392,7 +392,10 @@ class Runtime:
             new: Service = self._tcp_service(service, config, plan.relays[name], listener)
         else:
             handler = self._handler(name, config, plan, forwarders)
-            new = self._http_service(service, edge.guarded(handler), _http_settings(config), listener)
+            settings = _http_settings(config)
+            if name in plan.web:
+                settings = replace(settings, error_pages=plan.web[name].error_pages)
+            new = self._http_service(service, edge.guarded(handler), settings, listener)
             if isinstance(config, ListenerConfig):
                 new.max_securing = config.max_connecting
         new.tls = plan.secrets.listeners.get(name)

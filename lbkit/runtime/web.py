@@ -47,6 +47,7 @@ class Prepared:
         self.handlers: dict[int, Handler] = {}
         """Of routes that ask no server, by their place."""
         self.trusted = Trusted(config.trusted_proxies)
+        self.error_pages: dict[int, tuple[bytes, bytes]] = {}
         self.client_of = ClientReader(self.trusted, config.forwarded)
 
 
@@ -58,6 +59,9 @@ def prepare(name: str, config: ListenerConfig) -> Prepared:
         handler = _own_handler(route, key_path(f"{path}.routes", index), prepared.client_of)
         if handler is not None:
             prepared.handlers[index] = handler
+    for status, file in config.error_pages.items():
+        data = _read_file(file, key_path(f"{path}.error_pages", status))
+        prepared.error_pages[int(status)] = content_type(file.name.encode()), data
     return prepared
 
 
@@ -74,14 +78,14 @@ def _own_handler(route: RouteConfig, path: str, client_of: ClientReader) -> Hand
 def _fixed_answer(answer: AnswerConfig, path: str) -> FixedAnswer:
     body, kind = answer.body.encode(), _PLAIN_TEXT
     if answer.file is not None:
-        body, kind = read_file(answer.file, path), content_type(answer.file.name.encode())
+        body, kind = _read_file(answer.file, path), content_type(answer.file.name.encode())
     headers: Headers = [(name.encode(), value.encode()) for name, value in answer.headers.items()]
     if body or answer.content_type:
         headers.insert(0, (b"Content-Type", answer.content_type.encode() or kind))
     return FixedAnswer(answer.status, headers, body)
 
 
-def read_file(file: Path, path: str) -> bytes:
+def _read_file(file: Path, path: str) -> bytes:
     """What is in *file*, which the key *path* names. Raises ConfigError."""
     try:
         with file.open("rb") as opened:

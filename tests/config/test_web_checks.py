@@ -161,6 +161,7 @@ def test_what_no_rule_may_touch(name: str) -> None:
         ("forwarded", '"both"'),
         ("request_id", "true"),
         ("tracing", "true"),
+        ("error_pages", '{ 503 = "x" }'),
     ],
 )
 def test_there_are_no_requests_in_tcp_mode(key: str, value: str) -> None:
@@ -183,6 +184,12 @@ def test_there_are_no_requests_in_tcp_mode(key: str, value: str) -> None:
             '.forwarded: "xff" is not one of x-forwarded, rfc7239, both (known: both, rfc7239, x-forwarded)',
         ),
         ('request_id = "Host"', '.request_id: the Host that servers are asked for is set by the key "host"'),
+        ('error_pages = { 503 = "none.html" }', '.error_pages.503: "none.html" is not a file'),
+        (
+            'error_pages = { 302 = "none.html" }',
+            ".error_pages.302: is not a status of an error: from 400 to 599",
+        ),
+        ("error_pages = { 503 = 1 }", ".error_pages.503: expected a path, got a whole number"),
         ('access_log_format = "combined"', '.access_log_format: has no effect without "access_log"'),
         ('access_log = "-"\naccess_log_format = "combined_timed"', ""),
         ("request_id = 1", ".request_id: expected true or false or a string, got a whole number"),

@@ -12,6 +12,7 @@ from lbkit.runtime import Runtime, catalog
 from lbkit.runtime.web import prepare
 from tests.exchange.wire import Client, connected
 from tests.proxy.upstreams import upstream
+from tests.support.backends import free_address
 from tests.support.loops import on_both_loops
 
 
@@ -45,6 +46,10 @@ async def echo(client: Client) -> None:
     while True:
         head = await client.reader.readuntil(b"\r\n\r\n")
         client.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(head), head))
+
+
+def free_port() -> int:
+    return int(free_address().rpartition(":")[2])
 
 
 ROUTES = """
@@ -146,3 +151,32 @@ async def test_servers_are_told_as_configured() -> None:
                 _, fields, head = await ask(client, "/", more=lies)
                 assert b"\r\nX-Forwarded-For: 10.0.0.1, 127.0.0.1\r\n" in head
                 assert "x-request-id" not in fields and b"traceparent" not in head
+
+
+@on_both_loops
+async def test_error_pages_are_shown_and_read_again(tmp_path: Path) -> None:
+    (tmp_path / "sorry.html").write_text("<p>sorry")
+    (tmp_path / "no.json").write_text("{}")
+    (tmp_path / "a.txt").write_text("a")
+    text = """
+    error_pages = { 404 = "no.json", 400 = "sorry.html", 405 = "sorry.html", 502 = "sorry.html" }
+    rewrite = { response_headers = { set = { X-Frame-Options = "DENY" } } }
+    routes = [{ path = "/files/", static = "." }, { path = "/app/", pool = "app" }]
+    """
+    wanted = config(text, free_port(), tmp_path)
+    async with Runtime(wanted) as runtime, client_of(runtime) as client:
+        status, fields, body = await ask(client, "/x")
+        assert (status, body, fields["content-type"]) == (404, b"{}", "application/json")
+        assert fields["x-frame-options"] == "DENY"
+        assert (await ask(client, "/files/a.txt", "PUT"))[::2] == (405, b"<p>sorry")
+        assert (await ask(client, "/app/"))[::2] == (502, b"<p>sorry")
+        (tmp_path / "sorry.html").write_text("<p>very sorry")
+        await runtime.reload(wanted)
+        assert (await ask(client, "/app/"))[::2] == (502, b"<p>very sorry")
+        (tmp_path / "no.json").unlink()
+        with pytest.raises(
+            ConfigError, match=r"listeners.web.error_pages.404: .*no.json cannot be read: no such"
+        ):
+            await runtime.reload(wanted)
+        status, fields, body = await ask(client, "/%zz")
+        assert (status, body, fields["content-type"]) == (400, b"<p>very sorry", "text/html; charset=utf-8")
