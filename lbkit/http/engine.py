@@ -97,6 +97,7 @@ class ServerEngine:
         "_fresh",
         "_held",
         "_is_broken",
+        "_is_old",
         "_request",
         "_writer",
         "expects_continue",
@@ -119,6 +120,10 @@ class ServerEngine:
         self._closes = False
         """This exchange is the last one of the connection."""
         self._is_broken = False
+        self._is_old = False
+        """The present request is one of HTTP/1.0: its client must be told that the connection stays, if it
+        does.
+        """
         self.expects_continue = False
         """Whether the client holds its body back until it sees 100 Continue."""
         self.response_started = False
@@ -292,7 +297,8 @@ class ServerEngine:
             length = content_length(request.headers)
             self._body = self._reader(length is None, length or 0)
         options = tokens(request.headers, b"connection")
-        self._closes = b"close" in options or request.version == "1.0"
+        self._is_old = request.version == "1.0"
+        self._closes = b"close" in options or (self._is_old and b"keep-alive" not in options)
         self.expects_continue = request.version == "1.1" and get(request.headers, b"expect") is not None
         if not request.has_body:
             self.expects_continue = False
@@ -338,6 +344,8 @@ class ServerEngine:
             closes = True
         if closes and b"close" not in said:
             headers = [*without(headers, {b"connection"}), (b"Connection", b"close")]
+        elif self._is_old and not closes and b"keep-alive" not in said:
+            headers = [*without(headers, {b"connection"}), (b"Connection", b"keep-alive")]
         head = head_of(b"HTTP/1.1 %d %b" % (status, reason), headers)
         # From here on nothing fails: before it, an error page can still be sent instead.
         self._closes = closes
@@ -356,7 +364,7 @@ class ServerEngine:
     @property
     def may_pass(self) -> bool:
         """Whether the connection stays, so that the head of a response needs no word about it."""
-        return not (self._closes or self._is_broken or self._eof or self.expects_continue)
+        return not (self._closes or self._is_broken or self._eof or self._is_old or self.expects_continue)
 
     def start_as_it_is(self, status: int, length: int) -> bool:
         """A head that is made elsewhere is sent now, which says *length*, or -1 for no length at all.
@@ -407,7 +415,7 @@ class ServerEngine:
     def next_cycle(self) -> None:
         """Be ready for the next request; only when `keeps_alive`."""
         self._request = self._body = self._writer = None
-        self.expects_continue = False
+        self.expects_continue = self._is_old = False
         self.response_started = self.response_ended = self.request_ended = False
 
 

@@ -291,9 +291,11 @@ async def test_the_last_request_of_a_connection_says_so() -> None:
 
 
 @on_both_loops
-async def test_http_1_0_closes() -> None:
-    answer = await ask(empty, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    assert b"Connection: close" in answer
+async def test_http_1_0_closes_unless_it_asks_to_stay() -> None:
+    assert b"Connection: close" in await ask(empty, b"GET / HTTP/1.0\r\n\r\n")
+    both = b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + b"GET / HTTP/1.0\r\n\r\n"
+    first, _, second = (await ask(empty, both)).partition(b"\r\n\r\n")
+    assert b"\r\nConnection: keep-alive" in first and b"\r\nConnection: close\r\n" in second
 
 
 @on_both_loops

@@ -400,3 +400,41 @@ def test_a_wish_of_one_request_is_not_one_of_the_next() -> None:
     client.receive(SWITCH)
     with pytest.raises(BadResponse):
         client.next_event()
+
+
+KEPT_OLD = b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("request_", "headers", "kept"),
+    [
+        (KEPT_OLD, [(b"Content-Length", b"2")], True),
+        (KEPT_OLD.replace(b"GET", b"HEAD"), [], True),
+        (KEPT_OLD, [], False),
+        (KEPT_OLD, [(b"Content-Length", b"2"), (b"Connection", b"close")], False),
+        (KEPT_OLD.replace(b"Keep-Alive", b"keep-alive, close"), [(b"Content-Length", b"2")], False),
+        (b"GET / HTTP/1.0\r\n\r\n", [(b"Content-Length", b"2")], False),
+    ],
+)
+def test_a_client_of_http_1_0_may_ask_to_stay(
+    request_: bytes, headers: list[tuple[bytes, bytes]], kept: bool
+) -> None:
+    engine = ServerEngine()
+    for _ in range(2):
+        engine.receive(request_)
+        events_of(engine)
+        assert not engine.may_pass, "its head needs a word about the connection"
+        head = engine.start(200, headers, b"")
+        assert (b"\r\nConnection: keep-alive\r\n" in head, b"\r\nConnection: close\r\n" in head) == (
+            kept,
+            not kept,
+        )
+        engine.body(b"ok")
+        engine.end()
+        assert engine.keeps_alive is kept
+        if not kept:
+            return
+        engine.next_cycle()
+    engine.receive(GET)
+    events_of(engine)
+    assert engine.may_pass and b"Connection" not in engine.start(200, headers, b"")

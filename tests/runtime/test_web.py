@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from lbkit.runtime import Runtime, catalog
 from lbkit.runtime.web import prepare
 from tests.exchange.wire import Client, connected
 from tests.proxy.upstreams import upstream
-from tests.support.backends import free_address
-from tests.support.loops import on_both_loops
+from tests.support.backends import free_address, full_backlog
+from tests.support.loops import on_both_loops, until
 
 
 def config(web: str, port: int = 1, folder: Path | None = None) -> Config:
@@ -180,3 +181,107 @@ async def test_error_pages_are_shown_and_read_again(tmp_path: Path) -> None:
             await runtime.reload(wanted)
         status, fields, body = await ask(client, "/%zz")
         assert (status, body, fields["content-type"]) == (400, b"<p>very sorry", "text/html; charset=utf-8")
+
+
+def with_timeouts(port: int, timeouts: str, server: str = "") -> Config:
+    text = f"""
+    [listeners.web]
+    listen = "127.0.0.1:0"
+    mode = "http"
+    pool = "app"
+    timeouts = {{ {timeouts} }}
+    [pools.app]
+    retries = 0
+    servers = [{{ name = "a", address = "127.0.0.1:{port}"{server} }}]
+    """
+    return loads(text, catalog())
+
+
+async def silent(client: Client) -> None:
+    await client.reader.read()
+
+
+POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab"
+GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+@on_both_loops
+@pytest.mark.parametrize(
+    ("timeout", "sent", "answer"),
+    [
+        ("request_head", b"GET / HTT", b"HTTP/1.1 408 "),
+        ("request_head", b"", b""),
+        ("client", POST, b"HTTP/1.1 408 "),
+        ("server", GET, b"HTTP/1.1 504 "),
+    ],
+)
+async def test_who_is_silent_is_given_up(timeout: str, sent: bytes, answer: bytes) -> None:
+    async with upstream(silent) as app:
+        wanted = with_timeouts(app.server.address.port, f'{timeout} = "200ms"')
+        async with Runtime(wanted) as runtime, client_of(runtime) as client:
+            client.send(sent)
+            if answer:
+                assert (await client.until(b"\r\n\r\n")).startswith(answer)
+            if timeout != "server":
+                await client.rest()
+            assert runtime.pool("app").open_sessions == 0
+
+
+@on_both_loops
+async def test_a_pause_between_requests_is_bounded() -> None:
+    async with upstream(echo) as app:
+        wanted = with_timeouts(app.server.address.port, 'keep_alive = "200ms"')
+        async with Runtime(wanted) as runtime, client_of(runtime) as client:
+            assert (await ask(client, "/"))[0] == 200
+            assert await client.rest() == b""
+
+
+@on_both_loops
+async def test_waiting_for_a_server_is_bounded() -> None:
+    async with upstream(silent) as app:
+        wanted = with_timeouts(app.server.address.port, 'queue = "200ms"', ", max_connections = 1")
+        async with Runtime(wanted) as runtime, client_of(runtime) as one, client_of(runtime) as two:
+            one.send(GET)
+            await until(lambda: runtime.pool("app").open_sessions == 1)
+            assert (await ask(two, "/"))[0] == 503
+
+
+@on_both_loops
+async def test_connecting_is_bounded() -> None:
+    listening, waiting = full_backlog()
+    try:
+        wanted = with_timeouts(listening.getsockname()[1], 'connect = "200ms"')
+        async with Runtime(wanted) as runtime, client_of(runtime) as client:
+            assert (await ask(client, "/"))[0] == 502
+    finally:
+        for sock in (listening, *waiting):
+            sock.close()
+
+
+@on_both_loops
+async def test_the_silence_of_a_tunnel_is_bounded() -> None:
+    async def switch(client: Client) -> None:
+        await client.reader.readuntil(b"\r\n\r\n")
+        client.send(b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        await client.reader.read()
+
+    async with upstream(switch) as app:
+        wanted = with_timeouts(app.server.address.port, 'tunnel = "200ms"')
+        async with Runtime(wanted) as runtime, client_of(runtime) as client:
+            client.send(GET.replace(b"\r\n\r\n", b"\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"))
+            assert (await client.until(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+            with contextlib.suppress(ConnectionError):
+                assert await client.rest() == b""
+            await until(lambda: runtime.open_sessions == 0 and runtime.pool("app").open_sessions == 0)
+
+
+@on_both_loops
+async def test_a_client_of_http_1_0_stays() -> None:
+    async with upstream(echo) as app:
+        async with Runtime(config('pool = "app"', app.server.address.port)) as runtime:
+            async with client_of(runtime) as client:
+                for _ in range(3):
+                    client.send(b"GET / HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n")
+                    status, fields, head = await client.response()
+                    assert (status, fields["connection"]) == (200, "keep-alive")
+                    assert b"onnection" not in head and b"Via: 1.0 web" in head
