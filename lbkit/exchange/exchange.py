@@ -73,7 +73,9 @@ class Wire(Protocol):
 
     def send_body(self, data: bytes) -> None: ...
 
-    def send_end(self) -> None: ...
+    def send_end(self, trailers: Headers | None = None) -> None: ...
+
+    def send_interim(self, status: int, headers: Headers) -> None: ...
 
     def send_whole(self, status: int, headers: Headers, reason: bytes, body: bytes) -> None:
         """Head, body and end in one write."""
@@ -285,10 +287,18 @@ class Exchange:
             self._wire.send_body(data)
             self.count_out(len(data))
 
-    def send_end(self) -> None:
-        """`end`, without waiting for a slow client."""
+    def send_end(self, trailers: Headers | None = None) -> None:
+        """`end`, without waiting for a slow client. *trailers* are dropped where the body is not chunked."""
         self._check_open(started=True)
-        self._wire.send_end()
+        self._wire.send_end(trailers)
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        """A 1xx before the response, such as 103 Early Hints; dropped for a client that knows none.
+
+        Raises ValueError for fields that cannot be sent.
+        """
+        self._check_open(started=False)
+        self._wire.send_interim(status, headers)
 
     def switch(self, headers: Headers, reason: bytes) -> Switched:
         """Answer with 101 and give the connection away; `finish` when it is over.

@@ -573,10 +573,14 @@ class HttpProtocol(asyncio.Protocol):
         self._check_present()
         self._send(self._engine.body(data))
 
-    def send_end(self) -> None:
+    def send_end(self, trailers: Headers | None = None) -> None:
         self._check_present()
-        self._send(self._engine.end())
+        self._send(self._engine.end(trailers))
         self._response_over()
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        self._check_present()
+        self._send(self._engine.interim(status, headers))
 
     def send_whole(self, status: int, headers: Headers, reason: bytes, body: bytes) -> None:
         self._check_present()

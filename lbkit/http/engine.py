@@ -32,6 +32,7 @@ from lbkit.http.heads import (
 )
 from lbkit.http.messages import Body, End, Headers, Interim, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait, parse_request, parse_response
+from lbkit.http.status import reason_of
 from lbkit.http.targets import parse_target
 from lbkit.http.upgrade import changes_to
 
@@ -76,9 +77,11 @@ class _BodyWriter:
                 raise ValueError("more body than Content-Length said")
         return data
 
-    def end(self) -> bytes:
+    def end(self, trailers: Headers | None = None) -> bytes:
         if self.left > 0:
             raise ValueError("less body than Content-Length said")
+        if trailers and self.is_chunked:
+            return head_of(b"0", trailers)
         return b"0\r\n\r\n" if self.is_chunked else b""
 
 
@@ -322,6 +325,14 @@ class ServerEngine:
         self.expects_continue = False
         return b"HTTP/1.1 100 Continue\r\n\r\n"
 
+    def interim(self, status: int, headers: Headers) -> bytes:
+        """A 1xx head before the final one; nothing for a client of HTTP/1.0, which knows none (RFC 9110
+        §15.2).
+        """
+        if self._request is None or self._request.version == "1.0" or self.response_started:
+            return b""
+        return head_of(b"HTTP/1.1 %d %b" % (status, reason_of(status)), headers)
+
     def start(self, status: int, headers: Headers, reason: bytes, *, close: bool = False) -> bytes:
         """The head of the final response.
 
@@ -387,9 +398,12 @@ class ServerEngine:
         """
         return b"" if self._writer is None else self._writer.body(data)
 
-    def end(self) -> bytes:
-        """The response is complete; raises ValueError when it is less than Content-Length said."""
-        last = b"" if self._writer is None else self._writer.end()
+    def end(self, trailers: Headers | None = None) -> bytes:
+        """The response is complete; raises ValueError when it is less than Content-Length said.
+
+        *trailers* go out only where the body is chunked.
+        """
+        last = b"" if self._writer is None else self._writer.end(trailers)
         self.response_ended = True
         return last
 

@@ -46,10 +46,12 @@ class Trait(IntFlag):
     COOKIE = 2048
     RAW_TARGET = 4096
     """The target can be sent on as it came: it has no dot segments."""
+    TE = 8192
 
 
 _HOST, _LENGTH, _CODING, _CONNECTION, _CLOSE = 1, 2, 4, 8, 16
 _CLAIM, _EXPECT, _UPGRADE, _HOP, _DATE, _SERVER, _COOKIE, _RAW = 32, 64, 128, 256, 512, 1024, 2048, 4096
+_TE = 8192
 _ONCE = _HOST | _LENGTH | _CODING | _CONNECTION | _EXPECT | _UPGRADE
 _FOR_ONE_HOP = _CONNECTION | _HOP | _UPGRADE | _CODING
 
@@ -64,7 +66,7 @@ _MEANINGS: dict[bytes, int] = {
     b"proxy-authenticate": _HOP,
     b"proxy-authorization": _HOP,
     b"proxy-connection": _HOP,
-    b"te": _HOP,
+    b"te": _HOP | _TE,
     b"trailer": _HOP,
     b"date": _DATE,
     b"server": _SERVER,

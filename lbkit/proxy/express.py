@@ -40,6 +40,7 @@ _LOOKED_AT = int(
     | Trait.UPGRADE
     | Trait.EXPECT
     | Trait.CLOSE
+    | Trait.TE
 )
 _NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.CLOSE)
 _LONGEST_KEPT = 2048

@@ -58,6 +58,7 @@ from lbkit.http.forwarded import LOOPBACK, Form, Hop, forwarded_headers, hop_lin
 from lbkit.http.hop_by_hop import end_to_end
 from lbkit.http.messages import Headers, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait
+from lbkit.http.trailers import takes_trailers
 from lbkit.http.upgrade import asked_protocols
 from lbkit.pool import Pool, Waiter
 from lbkit.proxy.clients import ClientReader
@@ -78,7 +79,7 @@ __all__ = ["ForwardSettings", "Forwarder"]
 Connect: TypeAlias = Callable[[Address, float], Awaitable[socket.socket]]
 
 _GOOD_5XX = frozenset({501, 505})  # the request's fault and not the server's (HAProxy, observe layer7)
-_LOOKED_AT = int(Trait.RAW_TARGET | Trait.CLAIM | Trait.UPGRADE | Trait.EXPECT)
+_LOOKED_AT = int(Trait.RAW_TARGET | Trait.CLAIM | Trait.UPGRADE | Trait.EXPECT | Trait.TE)
 _AS_THEY_CAME = int(Trait.RAW_TARGET)
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 
@@ -509,8 +510,15 @@ class Forwarder:
             headers = exchange.changes.request(headers)
         if get(request.headers, b"transfer-encoding") is not None:
             headers.append((b"Transfer-Encoding", b"chunked"))
-        elif request.plain is None and (names := asked_protocols(request, self.settings.upgrades)):
-            headers += [(b"Connection", b"Upgrade"), (b"Upgrade", b", ".join(names))]
+        options = []
+        if request.plain is None and (names := asked_protocols(request, self.settings.upgrades)):
+            headers.append((b"Upgrade", b", ".join(names)))
+            options.append(b"Upgrade")
+        if takes_trailers(request):
+            headers.append((b"TE", b"trailers"))
+            options.append(b"TE")  # RFC 9110 §10.1.4
+        if options:
+            headers.append((b"Connection", b", ".join(options)))
         return headers
 
     def _with_cookie(self, headers: Headers, exchange: Exchange, server: Server) -> Headers:

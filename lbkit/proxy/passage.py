@@ -12,15 +12,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from lbkit.errors import BadResponse
 from lbkit.exchange import Exchange
 from lbkit.http.hop_by_hop import end_to_end
-from lbkit.http.messages import Body, End, Headers, Response
+from lbkit.http.messages import Body, End, Headers, Interim, Response, get_all
 from lbkit.http.plain import Trait
+from lbkit.http.trailers import passable, takes_trailers
 from lbkit.proxy.upstream import UpstreamConnection
 
 __all__ = ["Passage"]
 
 _CODING = int(Trait.TRANSFER_ENCODING)
+_MOST_INTERIM = 32
+"""1xx before an answer; a server that sends more will hardly ever come to its answer."""
 
 
 class Passage:
@@ -34,6 +38,7 @@ class Passage:
         "_connection",
         "_edit",
         "_exchange",
+        "_interim",
         "_is_over",
         "_is_waiting",
         "_on_end",
@@ -59,6 +64,7 @@ class Passage:
         self._edit = edit
         self._on_switch = on_switch
         self._is_over = False
+        self._interim = 0
         self._is_waiting = False
         """For a slow client."""
 
@@ -97,7 +103,9 @@ class Passage:
                 elif kind is Response:
                     self._head(event)  # type: ignore[arg-type]
                 elif kind is End:
-                    self._end()
+                    self._end(event.trailers)  # type: ignore[union-attr]
+                else:
+                    self._pass_interim(event)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - told to whoever began this
             if self._is_over:  # the server has done its part
                 exchange.fail(error)
@@ -122,13 +130,26 @@ class Passage:
     def _take_apart(self, response: Response) -> None:
         """The head goes out field by field."""
         headers = end_to_end(response.headers)
+        if takes_trailers(self._exchange.request):
+            headers += [(b"Trailer", value) for value in get_all(response.headers, b"trailer")]
         if self._edit is not None:
             headers = self._edit(headers)
         self._exchange.send_head(response.status, headers, response.reason)
 
-    def _end(self) -> None:
+    def _end(self, trailers: Headers) -> None:
         self._finish(None)
-        self._exchange.send_end()
+        if trailers and takes_trailers(self._exchange.request):
+            self._exchange.send_end(passable(trailers))
+        else:
+            self._exchange.send_end()
+
+    def _pass_interim(self, interim: Interim) -> None:
+        """Early hints and the like; a 100 is for the proxy, which has answered the client's Expect itself."""
+        self._interim += 1
+        if self._interim > _MOST_INTERIM:
+            raise BadResponse(f"more than {_MOST_INTERIM} interim answers")
+        if interim.status != 100:
+            self._exchange.send_interim(interim.status, end_to_end(interim.headers))
 
     def failed(self, error: Exception) -> None:
         """The server's answer ends here."""

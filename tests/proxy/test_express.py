@@ -78,6 +78,7 @@ REQUESTS = {
     "get": b"GET /a/b?c=%20 HTTP/1.1\r\nHost: h:80\r\nUser-Agent: x\r\n\r\n",
     "head": b"HEAD /a HTTP/1.1\r\nHost: h\r\n\r\n",
     "keep-alive": b"GET /a HTTP/1.1\r\nHost: h\r\nConnection: keep-alive\r\nKeep-Alive: 5\r\nTE: trailers\r\nX-Odd: 1\r\n\r\n",
+    "trailers": b"GET /a HTTP/1.1\r\nHost: h\r\nTE: trailers\r\n\r\n",
     "delete": b"DELETE /a HTTP/1.1\r\nHost: h\r\n\r\n",
     "escapes": b"GET /a%20b HTTP/1.1\r\nHost: h\r\n\r\n",
     "dots": b"GET /a/../b HTTP/1.1\r\nHost: h\r\n\r\n",
@@ -97,6 +98,7 @@ ANSWERS = {
     "connection": b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\nKeep-Alive: timeout=5\r\nX-Odd: 1\r\nDate: then\r\n\r\nok",
     "empty": b"HTTP/1.1 204 No Content\r\n\r\n",
     "chunked": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+    "trailers": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n",
     "interim": b"HTTP/1.1 103 E\r\n\r\n" + OK,
     "1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "server": b"HTTP/1.1 200 OK\r\nServer: mine\r\nContent-Length: 2\r\n\r\nok",
@@ -141,7 +143,7 @@ async def test_the_client_is_told_the_same_on_both_ways(name: str, form: Form) -
 
 
 @pytest.mark.parametrize("name", ANSWERS)
-@pytest.mark.parametrize("request_", ["get", "head"])
+@pytest.mark.parametrize("request_", ["get", "head", "trailers"])
 async def test_answers_look_the_same_on_both_ways(name: str, request_: str) -> None:
     request, answer = REQUESTS[request_], ANSWERS[name]
     if request_ == "head":

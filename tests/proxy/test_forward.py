@@ -90,7 +90,8 @@ async def test_a_request_and_its_response_pass_with_the_hop_fields_exchanged() -
         assert await client.exactly(2) == b"ok"
     assert seen == [
         b"GET /a%20b//c?d/.. HTTP/1.1\r\nHost: h:8080\r\nAccept: */*\r\nX-Forwarded-For: 192.0.2.7, 127.0.0.1\r\n"
-        b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: h:8080\r\nVia: 1.1 lb\r\n\r\n"
+        b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: h:8080\r\nVia: 1.1 lb\r\n"
+        b"TE: trailers\r\nConnection: TE\r\n\r\n"
     ]
     assert head == (
         b"HTTP/1.1 201 Made So\r\nX-Odd-CASE: 1\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nServer: mine\r\n"
@@ -180,16 +181,6 @@ def test_responses_without_a_body(method: bytes, response: bytes, status: int) -
             assert a.connections == 1
 
     asyncio.run(run())
-
-
-@on_both_loops
-async def test_early_hints_are_dropped() -> None:
-    async with (
-        upstream(replying(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + OK)) as a,
-        proxy(a.server) as lb,
-        lb.site.client() as client,
-    ):
-        assert await status_of(client) == 200
 
 
 async def echo(scope: Scope, receive: Receive, send: Send) -> None:
@@ -574,3 +565,92 @@ async def test_a_servers_connection_is_introduced_and_kept_for_its_client(versio
                 ends.append(names)
         assert server.connections == 2, "three requests of one client go over one connection"
         assert [(header.client, header.server) for header in headers] == ends
+
+
+TRAILED = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: A, Content-Length\r\n\r\n"
+    b"2\r\nok\r\n0\r\nA: b\r\nContent-Length: 9\r\n\r\n"
+)
+
+
+@on_both_loops
+async def test_trailers_go_to_a_client_that_takes_them() -> None:
+    heads: list[bytes] = []
+
+    async def serve(client: Client) -> None:
+        while True:
+            heads.append(await client.reader.readuntil(b"\r\n\r\n"))
+            client.send(TRAILED)
+
+    async with upstream(serve) as a, proxy(a.server) as lb, lb.site.client() as client:
+        for field, head_says, end in (
+            (b"TE: trailers\r\nConnection: TE\r\n", True, b"2\r\nok\r\n0\r\nA: b\r\n\r\n"),
+            (b"", False, b"2\r\nok\r\n0\r\n\r\n"),
+            (b"TE: trailers\r\n", True, b"2\r\nok\r\n0\r\nA: b\r\n\r\n"),
+        ):
+            client.send(GET.replace(b"\r\n\r\n", b"\r\n" + field + b"\r\n"))
+            head = await client.until(b"\r\n\r\n")
+            assert (b"\r\nTrailer: A, Content-Length\r\n" in head) is head_says
+            assert await client.exactly(len(end)) == end
+            assert (
+                b"\r\nTE: trailers\r\n" in heads[-1] and b"\r\nConnection: TE\r\n" in heads[-1]
+            ) is head_says
+
+
+@on_both_loops
+async def test_trailers_of_requests_are_dropped() -> None:
+    bodies: list[bytes] = []
+
+    async def serve(client: Client) -> None:
+        await client.reader.readuntil(b"\r\n\r\n")
+        bodies.append(await client.reader.readuntil(b"0\r\n\r\n"))
+        client.send(OK)
+
+    async with upstream(serve) as a, proxy(a.server) as lb, lb.site.client() as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+        client.send(b"2\r\nok\r\n0\r\nX-Forwarded-For: lie\r\n\r\n")
+        assert (await client.response())[0] == 200
+        assert bodies == [b"2\r\nok\r\n0\r\n\r\n"]
+
+
+@on_both_loops
+async def test_early_hints_come_early_and_a_100_not_at_all() -> None:
+    may_answer = asyncio.Event()
+
+    async def serve(client: Client) -> None:
+        while True:
+            await client.reader.readuntil(b"\r\n\r\n")
+            client.send(
+                b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 X\r\nLink: </a.css>\r\nKeep-Alive: 5\r\n\r\n"
+            )
+            await may_answer.wait()
+            client.send(OK)
+
+    async with upstream(serve) as a, proxy(a.server) as lb:
+        async with lb.site.client() as client:
+            for _ in range(2):
+                may_answer.clear()
+                client.send(GET)
+                assert (
+                    await client.until(b"\r\n\r\n") == b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\n"
+                )
+                may_answer.set()
+                assert (await client.response())[0] == 200
+            client.send(GET.replace(b"1.1", b"1.0"))
+            assert (await client.response())[0] == 200
+        assert a.server.counters.response_errors == 0 and lb.pool.open_sessions == 0
+
+
+@on_both_loops
+async def test_a_server_that_hints_for_ever_is_a_bad_one() -> None:
+    async def serve(client: Client) -> None:
+        await client.reader.readuntil(b"\r\n\r\n")
+        client.send(b"HTTP/1.1 102 Processing\r\n\r\n" * 33)
+        await client.reader.read()
+
+    async with upstream(serve) as a, proxy(a.server) as lb, lb.site.client() as client:
+        client.send(GET)
+        for _ in range(32):
+            assert await client.until(b"\r\n\r\n") == b"HTTP/1.1 102 Processing\r\n\r\n"
+        assert (await client.response())[0] == 502
+        assert lb.pool.open_sessions == 0

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from lbkit.errors import BadResponse, ClientError
-from lbkit.http.messages import Body, End, Headers, Interim, Response
+from lbkit.http.messages import Body, End, Headers, Interim, Request, Response
 from lbkit.http.plain import parse_response
+from lbkit.http.targets import parse_target
 from lbkit.proxy.passage import Passage
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n"
@@ -42,6 +43,7 @@ class Target:
         self.is_clogged = False
         self.error: Exception | None = None
         self.drained = asyncio.Event()
+        self.request = Request("GET", parse_target(b"/", "GET"), [])
 
     def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
         if self.passes:
@@ -61,8 +63,11 @@ class Target:
             raise self.error
         self.sent.append(data)
 
-    def send_end(self) -> None:
-        self.sent.append("end")
+    def send_end(self, trailers: Headers | None = None) -> None:
+        self.sent.append(trailers or "end")
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        self.sent.append((status, headers))
 
     async def drain(self) -> None:
         await self.drained.wait()
@@ -92,10 +97,48 @@ def test_an_answer_in_pieces() -> None:
     assert target.sent[2:] == [b"bc", "end"] and told == [200, None] and source.log == ["release"]
 
 
-def test_interim_answers_are_not_passed_on() -> None:
-    source, target = Source(Interim(103, []), response(), End()), Target()
+def test_interim_answers_are_passed_on_but_for_a_100() -> None:
+    hint = Interim(103, [(b"Link", b"x"), (b"Keep-Alive", b"5")])
+    source, target = Source(Interim(100, []), hint, response(), End()), Target()
     passage(source, target)[0].received()
-    assert target.sent == [[b"HTTP/1.1 200 OK", b"Content-Length: 3"], "end"]
+    assert target.sent == [(103, [(b"Link", b"x")]), [b"HTTP/1.1 200 OK", b"Content-Length: 3"], "end"]
+
+
+def test_interim_answers_without_end() -> None:
+    source, target = Source(*[Interim(100, [])] * 33), Target()
+    one, told = passage(source, target)
+    one.received()
+    (error,) = told
+    assert isinstance(error, BadResponse) and target.sent == []
+
+
+def test_trailers_go_to_who_takes_them() -> None:
+    end = End([(b"A", b"b"), (b"Host", b"x")])
+    for headers, sent in (([(b"TE", b"trailers")], [(b"A", b"b")]), ([], "end")):
+        source, target = Source(response(), end), Target()
+        target.request.headers = headers
+        passage(source, target)[0].received()
+        assert target.sent[-1] == sent
+
+
+def test_a_change_of_protocol_is_the_end_of_it() -> None:
+    switch = Response(101, [])
+    source, target = Source(switch, Body(b"never")), Target()
+    taken: list[Response] = []
+    one, told = passage(source, target, on_switch=taken.append)
+    one.received()
+    one.cancel()
+    assert taken == [switch] and told == [101] and target.sent == [] and source.log == []
+
+
+def test_a_change_of_protocol_that_cannot_be_told() -> None:
+    def fail(switch: Response) -> None:
+        raise ClientError("left", 0)
+
+    source = Source(Response(101, []))
+    one, told = passage(source, Target(), on_switch=fail)
+    one.received()
+    assert told[0] == 101 and isinstance(told[1], ClientError) and source.log == ["release"]
 
 
 @pytest.mark.parametrize("passes", [True, False])

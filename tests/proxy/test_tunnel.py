@@ -72,7 +72,7 @@ async def test_both_heads_and_what_follows() -> None:
         assert await client.rest() == b"late"
         lines = heads[0].split(b"\r\n")
         assert lines[0] == b"GET /chat HTTP/1.1" and b"Sec-WebSocket-Key: k" in lines
-        assert lines[-4:] == [b"Connection: Upgrade", b"Upgrade: websocket", b"", b""]
+        assert lines[-4:] == [b"Upgrade: websocket", b"Connection: Upgrade", b"", b""]
         assert not any(line.startswith(b"X-Secret") for line in lines)
         await client.close()
         await all_given_back(a, lb)
