@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import subprocess
 import sys
+from pathlib import Path
 
-from tests.support.processes import ROOT, run_lbkit
+from tests.support.backends import free_address
+from tests.support.processes import ROOT, Lbkit, run_lbkit
 
 
 def run(example: str) -> list[str]:
@@ -57,9 +60,35 @@ def test_embed() -> None:
     assert picks == "picks: {'one': 2, 'two': 1}"
 
 
+def test_edge(tmp_path: Path) -> None:
+    folder = ROOT / "examples" / "edge"
+    assert run_lbkit("check", str(folder / "lbkit.toml")).returncode == 0
+    (tmp_path / "sorry.html").write_bytes((folder / "sorry.html").read_bytes())
+    file = tmp_path / "lbkit.toml"
+    text = (folder / "lbkit.toml").read_text().replace("127.0.0.1:8080", "127.0.0.1:0")
+    file.write_text(text.replace("127.0.0.1:9001", free_address()))
+
+    def ask(path: str, host: str = "example.com") -> tuple[int, str | None, bytes]:
+        connection = http.client.HTTPConnection(lbkit.address_of("web"), timeout=10)
+        connection.request("GET", path, headers={"Host": host})
+        answer = connection.getresponse()
+        assert answer.headers["X-Frame-Options"] == "DENY" and len(answer.headers["X-Request-Id"]) == 32
+        body = answer.read()
+        connection.close()
+        return answer.status, answer.headers["Location"], body
+
+    with Lbkit("run", str(file), log=tmp_path / "log") as lbkit:
+        lbkit.wait_for("web listens on")
+        assert ask("/health") == (200, None, b"fine\n")
+        assert ask("/a?b", "www.example.com") == (308, "http://example.com/a?b", b"")
+        status, _, page = ask("/")
+        assert status == 502 and b"Back soon" in page
+        lbkit.wait_for(r'127.0.0.1 - - \[.*\] "GET / HTTP/1.1" 502 [0-9]+ "-" "-" rt=0\.[0-9]+ ')
+
+
 def test_every_example_has_its_test() -> None:
     examples = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
-    tested = {"pick", "client", "algorithm", "embed", "guestbook", "simulate"}
+    tested = {"pick", "client", "algorithm", "embed", "edge", "guestbook", "simulate"}
     assert examples == tested, (
         "the guestbook's tests are those of the stack, the scenarios' those of simulate"
     )
