@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from lbkit.config.decoder import Problems, key_path
 from lbkit.config.schema import ListenerConfig
 from lbkit.config.values import TOKEN
 from lbkit.config.web import AnswerConfig, FieldRulesConfig, RedirectConfig, RewriteConfig, RouteConfig
+from lbkit.firewall import Network
 from lbkit.templates import Template
 
 __all__ = ["LARGEST_FILE", "check_listener", "check_route"]
@@ -88,9 +88,10 @@ def _check_trusted(listener: ListenerConfig, path: str, problems: Problems) -> N
     for index, name in enumerate(listener.trusted_proxies):
         here = key_path(f"{path}.trusted_proxies", index)
         try:
-            ipaddress.ip_network(name) if name != "unix" else None
+            if name != "unix":
+                Network.parse(name)
         except ValueError as error:
-            problems.add(here, f'"{name}" is neither a network, such as "192.0.2.0/24", nor "unix": {error}')
+            problems.add(here, f'{error}, or "unix"')
     if isinstance(listener.request_id, str):
         _check_field(listener.request_id, f"{path}.request_id", problems, is_request=True)
 

@@ -52,12 +52,12 @@ from hyperframe.frame import GoAwayFrame
 
 from lbkit.errors import ClientError
 from lbkit.exchange.answering import answer, completed, status_for
-from lbkit.exchange.exchange import Exchange, Peer, Work
+from lbkit.exchange.exchange import Exchange, Peer, Switched, Work
 from lbkit.exchange.protocol import Shared
 from lbkit.exchange.trail import Trail
 from lbkit.http.forwarded import identified
 from lbkit.http.h2_guard import FrameGuard
-from lbkit.http.h2_requests import check_trailers, request_of, response_fields
+from lbkit.http.h2_requests import check_trailers, request_of, response_fields, sent_fields
 from lbkit.http.messages import Headers, Request, get
 from lbkit.http.status import error_page
 from lbkit.http.targets import Target
@@ -94,6 +94,7 @@ class _Stream:
         self.pending = b""
         self.at = 0
         self.is_ending = False
+        self.trailers: Headers = []
         self.head_sent = False
         self._connection = connection
         self._unread = 0
@@ -183,9 +184,23 @@ class _Stream:
         self.pending = self.pending[self.at :] + data
         self.at = 0
 
-    def send_end(self) -> None:
+    def send_end(self, trailers: Headers | None = None) -> None:
         self._check_present()
+        if trailers and not self._has_no_body:
+            self.trailers = sent_fields(trailers)
         self._end()
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        self._check_present()
+        if not self.head_sent:
+            self._connection.send_fields(self, [(b":status", b"%d" % status), *sent_fields(headers)])
+            self._connection.flush_soon()
+
+    def error_page(self, status: int, request: Request | None) -> tuple[Headers, bytes]:
+        return self._connection.error_page(status, request)
+
+    def switch(self, headers: Headers, reason: bytes) -> Switched:
+        raise ValueError("HTTP/2 has no upgrades (RFC 9113 §8.6)")
 
     def _end(self) -> None:
         if self._left:
@@ -401,7 +416,7 @@ class H2Protocol(asyncio.Protocol):
         nobody_knows = Request("", Target(b"", b"", b""), [], "2")
         exchange = Exchange(stream, nobody_knows, self._number, body_buffer=0)
         stream.begin(exchange)
-        headers, body = error_page(error.status)
+        headers, body = self.error_page(error.status, None)
         exchange.status, exchange.bytes_out = error.status, len(body)
         stream.send_whole(error.status, headers, b"", body)
         if self._http.access_log is not None:
@@ -471,10 +486,16 @@ class H2Protocol(asyncio.Protocol):
         if stream.head_sent or not status or stream.is_gone:
             stream.abort()
             return
-        headers, body = error_page(status)
+        headers, body = self.error_page(status, exchange.request)
+        if exchange.changes is not None:
+            headers = exchange.changes.response(headers)
         exchange.status = status
         exchange.count_out(len(body))
         stream.send_whole(status, headers, b"", body)
+
+    def error_page(self, status: int, request: Request | None) -> tuple[Headers, bytes]:
+        """Fields and body of the page for an error that is found here."""
+        return error_page(status, request, self._http.settings.error_pages)
 
     def complete(self, headers: Headers) -> Headers:
         """*headers* of a response with those that every response has."""
@@ -523,7 +544,7 @@ class H2Protocol(asyncio.Protocol):
             chunk = stream.pending[stream.at : stream.at + room]
             stream.at += len(chunk)
             sent += len(chunk)
-            is_last = stream.is_ending and not stream.unsent
+            is_last = stream.is_ending and not stream.unsent and not stream.trailers
             self._h2.send_data(stream.id, chunk, end_stream=is_last)
             if is_last:
                 self._finish(stream)
@@ -532,7 +553,10 @@ class H2Protocol(asyncio.Protocol):
         if not stream.unsent:
             stream.pending, stream.at = b"", 0
             if stream.is_ending and not stream.is_gone:
-                self._h2.end_stream(stream.id)
+                if stream.trailers:
+                    self._h2.send_headers(stream.id, stream.trailers, end_stream=True)
+                else:
+                    self._h2.end_stream(stream.id)
                 self._finish(stream)
             stream.wake()
         self.flush()

@@ -14,7 +14,7 @@ from lbkit.http.engine import Limits
 from lbkit.http.messages import Headers, Request, get, get_all, tokens, without
 from lbkit.http.targets import is_authority, parse_target
 
-__all__ = ["check_trailers", "request_of", "response_fields"]
+__all__ = ["check_trailers", "request_of", "response_fields", "sent_fields"]
 
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+")
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -49,7 +49,7 @@ def request_of(fields: Headers, *, has_ended: bool, limits: Limits) -> Request:
     target = parse_target(path, method.decode("ascii"))
     host = _host(pseudo.get(b":authority"), headers)
     _check_fields(headers, has_ended)
-    result = [(b"Host", host), *without(headers, {b"host", b"te"})]
+    result = [(b"Host", host), *without(headers, {b"host"})]
     if not has_ended and get(headers, b"content-length") is None:
         result.append((b"Transfer-Encoding", b"chunked"))
     return Request(method.decode("ascii"), target, result, "2", not has_ended)
@@ -111,12 +111,23 @@ def response_fields(status: int, headers: Headers) -> Headers:
     """
     if not 200 <= status <= 999:
         raise ValueError(f"{status} is no status of a final response")
-    fields: Headers = [(b":status", b"%d" % status)]
+    fields = sent_fields(headers)
+    if status == 204:
+        fields = without(fields, {b"content-length"})
+    return [(b":status", b"%d" % status), *fields]
+
+
+def sent_fields(headers: Headers) -> Headers:
+    """*headers* in lower case, without what is of one connection: of a head, or trailers.
+
+    Raises ValueError for fields that cannot be sent.
+    """
+    fields: Headers = []
     dropped = _OF_CONNECTION.union(tokens(headers, b"connection"))
     for name, value in headers:
         lower = name.lower()
         if not _NAME.fullmatch(lower) or not _SENT_VALUE.fullmatch(value):
             raise ValueError(f"{name!r}: {value!r} is no header field")
-        if lower not in dropped and not (status == 204 and lower == b"content-length"):
+        if lower not in dropped:
             fields.append((lower, value.strip()))
     return fields

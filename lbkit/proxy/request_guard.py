@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 
 from lbkit.exchange import Exchange, Handler, Work
 from lbkit.firewall import Denial, Firewall, Refusal, place_of
-from lbkit.http.forwarded import LOOPBACK, Hop, client_of
 from lbkit.http.messages import Headers
+from lbkit.proxy.clients import ClientReader
 
 __all__ = ["RequestGuard"]
 
@@ -23,8 +23,8 @@ _REASONS = {
 class RequestGuard:
     """Answers what *firewall* refuses, with Retry-After where waiting helps, and gives the rest to *handler*.
 
-    The client is the one that a trusted neighbour tells by X-Forwarded-For, else the neighbour: a web server
-    behind a balancer on the same machine limits its clients and not the balancer.
+    The client is the one that a trusted neighbour tells, else the neighbour: a web server behind a balancer
+    limits its clients and not the balancer.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class RequestGuard:
         handler: Handler,
         *,
         clock: Callable[[], float],
-        trusted: Collection[str] = LOOPBACK,
+        client_of: ClientReader | None = None,
     ) -> None:
         self._firewall = firewall
         self._handler = handler
         self._begin: Callable[[Exchange], Work | None] | None = getattr(handler, "begin", None)
         self._clock = clock
-        self._trusted = trusted
+        self._client_of = client_of or ClientReader()
 
     def begin(self, exchange: Exchange) -> Work | None:
         """See `PromptHandler.begin`."""
@@ -70,7 +70,5 @@ class RequestGuard:
         await exchange.respond_error(refusal.status, headers)
 
     def _place_of(self, exchange: Exchange) -> int | None:
-        neighbour = exchange.client[0] if exchange.client else ""
-        hop = Hop(neighbour, exchange.scheme)
-        client = client_of(exchange.request.headers, hop, self._trusted) or neighbour
+        client = self._client_of(exchange)
         return place_of(client) if client else None

@@ -11,6 +11,7 @@ from lbkit.config import FirewallConfig, FirewallRuleConfig, ListenerConfig
 from lbkit.exchange import Handler
 from lbkit.firewall import Firewall, FirewallSettings, NetworkTable, Rule
 from lbkit.firewall.rules import parse_header_pattern
+from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.gate import EdgeGate
 from lbkit.proxy.listener import Listener
 from lbkit.proxy.request_guard import RequestGuard
@@ -56,11 +57,11 @@ class Edge:
         else:
             self._firewall.change(settings, self._loop.time())
 
-    def guarded(self, handler: Handler) -> Handler:
-        """*handler* behind the firewall, where that looks at requests."""
+    def guarded(self, handler: Handler, client_of: ClientReader | None = None) -> Handler:
+        """*handler* behind the firewall, where that looks at requests; *client_of* tells whose they are."""
         if self._firewall is None or not self._firewall.settings.judges_requests:
             return handler
-        return RequestGuard(self._firewall, handler, clock=self._loop.time)
+        return RequestGuard(self._firewall, handler, clock=self._loop.time, client_of=client_of)
 
     @property
     def counters(self) -> dict[str, int]:

@@ -395,7 +395,8 @@ class Runtime:
             settings = _http_settings(config)
             if name in plan.web:
                 settings = replace(settings, error_pages=plan.web[name].error_pages)
-            new = self._http_service(service, edge.guarded(handler), settings, listener)
+            reader = plan.web[name].client_of if name in plan.web else None
+            new = self._http_service(service, edge.guarded(handler, reader), settings, listener)
             if isinstance(config, ListenerConfig):
                 new.max_securing = config.max_connecting
         new.tls = plan.secrets.listeners.get(name)

@@ -43,6 +43,7 @@ class H2Client:
         )
         self.heads: dict[int, list[dict[bytes, bytes]]] = defaultdict(list)
         self.bodies: dict[int, bytes] = defaultdict(bytes)
+        self.trailers: dict[int, dict[bytes, bytes]] = {}
         self.ended: set[int] = set()
         self.reset: dict[int, int] = {}
         self.goaway: tuple[int, int] | None = None
@@ -101,6 +102,8 @@ class H2Client:
         match event:
             case h2.events.ResponseReceived() | h2.events.InformationalResponseReceived():
                 self.heads[number].append(dict(event.headers or ()))
+            case h2.events.TrailersReceived():
+                self.trailers[number] = dict(event.headers or ())
             case h2.events.DataReceived():
                 self.bodies[number] += event.data or b""
                 if self.takes:

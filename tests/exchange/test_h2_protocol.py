@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from lbkit.errors import ClientError, ConnectFailed, NoServerAvailable, ServerTimeout
 from lbkit.exchange import Exchange, HttpServer, HttpSettings
 from lbkit.http.h2_guard import H2Limits
+from lbkit.http.rewriting import Changes
 from tests.exchange.h2_client import H2Client, h2_site
 
 ENHANCE_YOUR_CALM = 11
@@ -629,3 +630,56 @@ async def test_nothing_is_kept_of_a_connection_that_is_over() -> None:
         await client.close()
         await client.until(lambda: not client.http.connections)
         assert not client.http._tasks
+
+
+async def test_hints_come_before_the_answer_and_trailers_behind_it() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.send_interim(103, [(b"Link", b"</a.css>"), (b"Connection", b"x")])
+        exchange.send_head(200, [])
+        if exchange.request.path == b"/body":
+            exchange.send_body(bytes(200_000))
+        exchange.send_end([(b"Server-Timing", b"a;dur=1")])
+
+    async with h2_site(handler) as client:
+        for path, size in ((b"/", 0), (b"/body", 200_000)):
+            number = client.request((b":path", path))
+            status, body = await client.response(number)
+            assert (status, len(body)) == (200, size)
+            hint, _ = client.heads[number]
+            assert hint == {b":status": b"103", b"link": b"</a.css>"}
+            assert client.trailers[number] == {b"server-timing": b"a;dur=1"}
+        number = client.request((b":method", b"HEAD"))
+        assert await client.response(number) == (200, b"") and number not in client.trailers
+
+
+async def test_an_error_page_of_ones_own_with_the_fields_that_are_wanted() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.changes = Changes(b"/")
+        exchange.changes.to_client.append((b"X-Request-Id", b"1"))
+        if exchange.request.path == b"/405":
+            await exchange.respond_error(405)
+        raise NoServerAvailable("none")
+
+    settings = HttpSettings(
+        error_pages={
+            503: (b"text/plain", b"sorry"),
+            405: (b"text/plain", b"no"),
+            400: (b"text/plain", b"bad"),
+        }
+    )
+    async with h2_site(handler, settings) as client:
+        for path, expected in ((b"/", (503, b"sorry")), (b"/405", (405, b"no"))):
+            number = client.request((b":path", path))
+            assert await client.response(number) == expected
+            assert client.heads[number][0][b"x-request-id"] == b"1"
+        assert await client.response(client.request((b":path", b"/%zz"))) == (400, b"bad")
+
+
+async def test_there_are_no_upgrades() -> None:
+    async def handler(exchange: Exchange) -> None:
+        with pytest.raises(ValueError, match="no upgrades"):
+            exchange.switch([], b"")
+        await exchange.respond(200, [])
+
+    async with h2_site(handler) as client:
+        assert (await client.response(client.request()))[0] == 200

@@ -23,7 +23,12 @@ def test_a_request() -> None:
     head = fields(path=b"/a/%2e%2e/b?c=d")
     found = request([*head, (b"accept", b"*/*"), (b"cookie", b"x=y"), (b"te", b"trailers")])
     assert (found.method, found.path, found.target.query) == ("GET", b"/b", b"c=d")
-    assert found.headers == [(b"Host", b"a.example"), (b"accept", b"*/*"), (b"cookie", b"x=y")]
+    assert found.headers == [
+        (b"Host", b"a.example"),
+        (b"accept", b"*/*"),
+        (b"cookie", b"x=y"),
+        (b"te", b"trailers"),
+    ]
     assert (found.version, found.has_body) == ("2", False)
 
 

@@ -8,6 +8,7 @@ from lbkit.exchange import Exchange
 from lbkit.firewall import Firewall, FirewallSettings, Rate, Rule
 from lbkit.http.forwarded import LOOPBACK
 from lbkit.http.routes import RouteTable
+from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.request_guard import RequestGuard
 from lbkit.proxy.routing import RouteHandler
 from tests.exchange.wire import Client, site
@@ -29,7 +30,7 @@ async def hello(exchange: Exchange) -> None:
 
 def guard(clock: Clock, *, trusted: frozenset[str] = LOOPBACK, **settings: object) -> RequestGuard:
     firewall = Firewall(FirewallSettings(**settings), random.Random(7))  # type: ignore[arg-type]
-    return RequestGuard(firewall, hello, clock=clock, trusted=trusted)
+    return RequestGuard(firewall, hello, clock=clock, client_of=ClientReader(trusted))
 
 
 async def ask(client: Client, path: str = "/", *headers: str) -> tuple[int, str | None]:
