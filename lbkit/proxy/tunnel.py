@@ -54,11 +54,11 @@ class _Side(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        if not self.peer.is_lost:
+        if not self.peer.transport.is_closing():
             self.peer.transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if not self.peer.is_lost:
+        if not self.peer.transport.is_closing():
             self.peer.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

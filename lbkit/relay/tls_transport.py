@@ -234,6 +234,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     # ---- as a transport
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self._protocol = cast(asyncio.Protocol, protocol)
+
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         if not data or self._has_sent_end or self.is_closing():
             return

@@ -252,3 +252,21 @@ async def test_a_flood_of_changed_keys_ends_the_connection(tmp_path: Path) -> No
     assert "too many changes of keys" in str(inside.lost[0])
     client.stdin.close()
     await client.wait()
+
+
+@on_both_loops
+async def test_another_protocol_takes_over(tmp_path: Path) -> None:
+    client, server = await attached(tmp_path)
+    later = Inside()
+    later.transport = server.transport
+    client.transport.write(b"one")
+    await until(lambda: bytes(server.received) == b"one")
+    server.transport.set_protocol(later)
+    client.transport.write(b"two")
+    client.transport.write_eof()
+    await until(lambda: later.ended)
+    assert (bytes(server.received), bytes(later.received)) == (b"one", b"two") and not server.ended
+    for one in (client, server):
+        one.transport.close()
+    await until(lambda: client.lost and later.lost)
+    assert not server.lost

@@ -769,3 +769,35 @@ async def test_kept_secured_connections_carry_what_goes_express(tmp_path: Path) 
             assert connections == 1
             counters = runtime.pool("p")["a"].counters
             assert (counters.requests, counters.response_errors) == (5, 0)
+
+
+WISH = b"GET /chat HTTP/1.1\r\nHost: a.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+@on_both_loops
+async def test_a_websocket_over_tls_on_both_sides(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    site, inner = authority.issue("site.pem", ["a.example"]), authority.issue("inner.pem", ["127.0.0.1"])
+
+    async def chat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert b"\r\nUpgrade: websocket\r\n" in await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 101 Yes\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+
+    async with secure_backend(server_context(inner), chat) as one:
+        pool = f"[pools.p.tls]\nca = {quoted(authority.ca)}"
+        config = listener(f"certificate = {quoted(site)}", mode="http", pool=pool, servers=server("a", one))
+        async with running(config) as runtime:
+            async with secured(runtime.addresses["main"], client_context(authority)) as (reader, writer):
+                writer.write(WISH + b"early")
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 Yes\r\n")
+                assert await reader.readexactly(5) == b"early"
+                for size in (1, 100_000, 3_000_000):
+                    data = random.Random(size).randbytes(size)
+                    writer.write(data)
+                    assert await reader.readexactly(size) == data
+                assert runtime.pool("p")["a"].open_sessions == runtime.open_sessions == 1
+            await until(lambda: runtime.open_sessions == 0)
+            await until(lambda: runtime.pool("p")["a"].open_sessions == 0)
