@@ -77,6 +77,8 @@ _HTTP_ONLY: dict[str, object] = {
     "rewrite": None,
     "upgrades": ("websocket",),
     "forwarded": "x-forwarded",
+    "trusted_proxies": ("127.0.0.1", "::1", "unix"),
+    "access_log_format": "json",
     "error_pages": {},
     "request_id": False,
     "tracing": False,

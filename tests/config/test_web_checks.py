@@ -7,6 +7,7 @@ import pytest
 from lbkit.config import loads
 from lbkit.config.web_checks import LARGEST_FILE
 from lbkit.errors import ConfigError
+from lbkit.http.hop_by_hop import HOP_BY_HOP
 from lbkit.runtime import catalog
 
 POOL = '[pools.p]\nservers = [{ name = "a", address = "127.0.0.1:9001" }]\n'
@@ -161,6 +162,8 @@ def test_what_no_rule_may_touch(name: str) -> None:
         ("forwarded", '"both"'),
         ("request_id", "true"),
         ("tracing", "true"),
+        ("trusted_proxies", "[]"),
+        ("access_log_format", '"combined"'),
         ("error_pages", '{ 503 = "x" }'),
     ],
 )
@@ -217,3 +220,9 @@ def test_a_file_may_not_be_large(tmp_path: Path) -> None:
     file.write_bytes(bytes(LARGEST_FILE + 1))
     (problem,) = problems(f'answer = {{ file = "{file}" }}')
     assert problem.endswith('is larger than 1024 KiB; show it by a route with "static"')
+
+
+def test_every_field_of_one_connection_is_out_of_reach_of_rules() -> None:
+    for name in HOP_BY_HOP:
+        (problem,) = problems("", f'rewrite = {{ response_headers = {{ remove = ["{name.decode()}"] }} }}')
+        assert "lbkit sets it itself" in problem
