@@ -668,13 +668,13 @@ class ClientEngine:
         check_response_head(head)
         event = _read_response(head, self._method, self._asked)
         headers = event.headers.raw_items()
-        if isinstance(event, h11.InformationalResponse):
-            if event.status_code == 101:
-                return self._switched(headers, event.reason)
-            return Interim(event.status_code, headers)
         if len(headers) > self.limits.fields:
             raise BadResponse(f"more than {self.limits.fields} header fields")
         version = event.http_version.decode("ascii")
+        if isinstance(event, h11.InformationalResponse):
+            if event.status_code == 101:
+                return self._switched(headers, event.reason, version)
+            return Interim(event.status_code, headers)
         check_response_fields(headers, version)
         response = Response(event.status_code, headers, event.reason, version)
         length = content_length(headers)
@@ -684,8 +684,8 @@ class ClientEngine:
             self._closes = True
         return response
 
-    def _switched(self, headers: Headers, reason: bytes) -> Response:
-        if not self._request_ended or not changes_to(headers, self._asked):
+    def _switched(self, headers: Headers, reason: bytes, version: str) -> Response:
+        if not self._request_ended or version != "1.1" or not changes_to(headers, self._asked):
             raise BadResponse("the server changed the protocol to one that it was not asked for")
         self._response = Response(101, headers, reason)
         self._closes = self.response_ended = True

@@ -23,7 +23,15 @@ HOP_BY_HOP = frozenset(
 
 # Listing one of these in Connection would let a client take away what the next server relies on.
 _NEVER_DROPPED = frozenset(
-    {b"content-length", b"host", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"via"}
+    {
+        b"content-length",
+        b"forwarded",
+        b"host",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"via",
+    }
 ).union(IDENTITY)
 
 

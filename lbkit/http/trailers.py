@@ -1,9 +1,9 @@
 """Trailers (RFC 9110 §6.5): which of them go on from a server to a client.
 
-They go to a client that said so by ``TE: trailers``, over HTTP/1.1 in the chunked coding; for all others they
-are dropped, as RFC 9110 §6.5.1 lets a recipient do. Those of requests are always dropped: a server has no way
-to say that it takes them, and some put them among the header fields, where they would have passed by every
-check and rule.
+They go to a client that said so by ``TE: trailers``, over HTTP/1.1 in the chunked coding, or over HTTP/2; for
+all others they are dropped, as RFC 9110 §6.5.1 lets a recipient do. Those of requests are always dropped: a
+server has no way to say that it takes them, and some put them among the header fields, where they would have
+passed by every check and rule.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from lbkit.errors import BadResponse
 from lbkit.exchange import Exchange
 from lbkit.http.hop_by_hop import end_to_end
-from lbkit.http.messages import Body, End, Headers, Interim, Response, get_all
+from lbkit.http.messages import Body, End, Headers, Interim, Response, get_all, without
 from lbkit.http.plain import Trait
 from lbkit.http.trailers import passable, takes_trailers
 from lbkit.proxy.upstream import UpstreamConnection
@@ -149,7 +149,10 @@ class Passage:
         if self._interim > _MOST_INTERIM:
             raise BadResponse(f"more than {_MOST_INTERIM} interim answers")
         if interim.status != 100:
-            self._exchange.send_interim(interim.status, end_to_end(interim.headers))
+            headers = without(
+                end_to_end(interim.headers), {b"content-length"}
+            )  # RFC 9110 §8.6: it has no body
+            self._exchange.send_interim(interim.status, headers)
 
     def failed(self, error: Exception) -> None:
         """The server's answer ends here."""

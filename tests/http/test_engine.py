@@ -387,6 +387,16 @@ def test_a_change_of_protocol_that_was_not_asked_for(asked: list[tuple[bytes, by
         client.next_event()
 
 
+def test_interim_answers_have_the_limits_of_others_and_a_change_of_protocol_is_of_http_1_1() -> None:
+    for answer in (SWITCH.replace(b"1.1", b"1.0"), b"HTTP/1.1 103 X\r\n" + b"A: b\r\n" * 101 + b"\r\n"):
+        client = ClientEngine()
+        client.request("GET", b"/", [(b"Host", b"h"), (b"Connection", b"Upgrade"), (b"Upgrade", b"chat")])
+        client.end()
+        client.receive(answer)
+        with pytest.raises(BadResponse):
+            client.next_event()
+
+
 def test_a_wish_of_one_request_is_not_one_of_the_next() -> None:
     client = ClientEngine()
     client.request("GET", b"/", [(b"Host", b"h"), (b"Connection", b"Upgrade"), (b"Upgrade", b"chat")])

@@ -98,7 +98,7 @@ def test_an_answer_in_pieces() -> None:
 
 
 def test_interim_answers_are_passed_on_but_for_a_100() -> None:
-    hint = Interim(103, [(b"Link", b"x"), (b"Keep-Alive", b"5")])
+    hint = Interim(103, [(b"Link", b"x"), (b"Keep-Alive", b"5"), (b"Content-Length", b"3")])
     source, target = Source(Interim(100, []), hint, response(), End()), Target()
     passage(source, target)[0].received()
     assert target.sent == [(103, [(b"Link", b"x")]), [b"HTTP/1.1 200 OK", b"Content-Length: 3"], "end"]
