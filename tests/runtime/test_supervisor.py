@@ -72,6 +72,12 @@ async def test_a_reload_that_fails_here_changes_nothing(tmp_path: Path) -> None:
         more = f'mode = "http"\naccess_log = "{tmp_path}/no/such/folder"'
         with pytest.raises(StartFailed, match="access log"):
             await it.reload(source(one, more))
+        page = tmp_path / "page.txt"
+        page.write_text("x")
+        gone = source(one, f'mode = "http"\nerror_pages = {{ 503 = "{page}" }}')
+        page.unlink()
+        with pytest.raises(ConfigError, match="error_pages.503: .* cannot be read"):
+            await it.reload(gone)
         taken = it.addresses["main"]
         with pytest.raises(StartFailed, match="in use"):
             await it.reload(source(one, f'[admin]\nlisten = "{taken}"'))
