@@ -91,6 +91,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def attach(self, protocol: asyncio.Protocol) -> None:
         """From now on *protocol* gets what comes, and its `connection_made` is called first."""
         self._protocol = protocol
+        self.resume_reading()  # first: a protocol that at once gets more than it can take stops it again
         protocol.connection_made(self)
         if self._is_lost:
             self._loop.call_soon(protocol.connection_lost, self._error)
@@ -98,7 +99,6 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
             self._pull()
             if self._ends_early:
                 self._end()
-            self.resume_reading()
 
     # ---- the socket's transport calls
 
@@ -254,6 +254,8 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         return True
 
     def write_eof(self) -> None:
+        if self._incoming.pending and self._protocol is not None:
+            self._pull()  # it is being attached: see `_say_end`
         if self._has_sent_end or self.is_closing():
             return
         self._say_end()

@@ -11,7 +11,7 @@ from lbkit.relay.tls_transport import TlsTransport
 from tests.support.certificates import Authority, client_context
 from tests.support.loops import until
 
-__all__ = ["Inside", "contexts", "transport"]
+__all__ = ["Eager", "Inside", "contexts", "transport"]
 
 
 def contexts(
@@ -79,3 +79,35 @@ async def transport(
     )
     made.start()
     return await done
+
+
+class Eager:
+    """A client that sends what it has together with the last message of its handshake, so that both come in
+    one piece."""
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="a.example")
+
+    async def begin(self, early: bytes) -> None:
+        """Do the handshake, with *early* behind it."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._take()
+        await self.send(early)
+
+    async def send(self, data: bytes) -> None:
+        self._tls.write(data)
+        await self._flush()
+
+    async def _flush(self) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, self._outgoing.read())
+
+    async def _take(self) -> None:
+        self._incoming.write(await asyncio.get_running_loop().sock_recv(self._sock, 65_536))

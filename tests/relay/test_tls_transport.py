@@ -11,7 +11,7 @@ import pytest
 
 from lbkit.relay.tls_transport import TlsTransport
 from tests.relay.joined import reset, tcp_pair
-from tests.relay.secured import Inside, contexts, transport
+from tests.relay.secured import Eager, Inside, contexts, transport
 from tests.support.loops import on_both_loops, until
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -270,3 +270,49 @@ async def test_another_protocol_takes_over(tmp_path: Path) -> None:
         one.transport.close()
     await until(lambda: client.lost and later.lost)
     assert not server.lost
+
+
+@on_both_loops
+async def test_who_stops_it_while_it_is_attached_gets_no_more(tmp_path: Path) -> None:
+    class Full(Inside):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    server, client = contexts(tmp_path)
+    one, other = tcp_pair()
+    eager, inside = Eager(one, client), Full()
+    try:
+        end, _ = await asyncio.gather(transport(other, server), eager.begin(b"early"))
+        end.attach(inside)
+        assert inside.received == b"early"
+        await eager.send(b" and late")
+        await asyncio.sleep(0.05)
+        assert inside.received == b"early"
+        end.resume_reading()
+        await inside.has(b"early and late")
+    finally:
+        one.close()
+        inside.transport.abort()
+        await until(lambda: inside.lost)
+
+
+@on_both_loops
+async def test_an_end_said_at_once_takes_nothing_from_what_came_before(tmp_path: Path) -> None:
+    class Done(Inside):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.transport.write_eof()
+
+    server, client = contexts(tmp_path)
+    one, other = tcp_pair()
+    eager, inside = Eager(one, client), Done()
+    try:
+        end, _ = await asyncio.gather(transport(other, server), eager.begin(b"early"))
+        end.attach(inside)
+        await eager.send(b" and late")
+        await inside.has(b"early and late")
+    finally:
+        one.close()
+        inside.transport.abort()
+        await until(lambda: inside.lost)
