@@ -49,7 +49,7 @@ def request_of(fields: Headers, *, has_ended: bool, limits: Limits) -> Request:
     target = parse_target(path, method.decode("ascii"))
     host = _host(pseudo.get(b":authority"), headers)
     _check_fields(headers, has_ended)
-    result = [(b"Host", host), *without(headers, {b"host"})]
+    result = [(b"Host", host), *_with_one_cookie(without(headers, {b"host"}))]
     if not has_ended and get(headers, b"content-length") is None:
         result.append((b"Transfer-Encoding", b"chunked"))
     return Request(method.decode("ascii"), target, result, "2", not has_ended)
@@ -95,6 +95,14 @@ def _check_fields(headers: Headers, has_ended: bool) -> None:
         raise ClientError("a Content-Length, and no body")
     if any(member != b"100-continue" for member in tokens(headers, b"expect")):
         raise ClientError("only 100-continue may be expected", 417)
+
+
+def _with_one_cookie(headers: Headers) -> Headers:
+    """RFC 9113 §8.2.3: clients send each cookie in a field of its own, and in HTTP/1.1 there is one for all."""
+    cookies = get_all(headers, b"cookie")
+    if len(cookies) < 2:
+        return headers
+    return [*without(headers, {b"cookie"}), (b"cookie", b"; ".join(filter(None, cookies)))]
 
 
 def check_trailers(fields: Headers) -> None:

@@ -37,6 +37,18 @@ def test_the_host() -> None:
     assert request([*fields(), (b"host", b"A.example")]).host == "a.example"
 
 
+def test_cookies_are_one_field_again() -> None:
+    head = [
+        *fields(),
+        (b"cookie", b"a=1"),
+        (b"accept", b"*/*"),
+        (b"cookie", b"b=2; c=3"),
+        (b"cookie", b""),
+        (b"cookie", b"d=4"),
+    ]
+    assert request(head).headers[1:] == [(b"accept", b"*/*"), (b"cookie", b"a=1; b=2; c=3; d=4")]
+
+
 def test_bodies() -> None:
     known = request([*fields(method=b"POST"), (b"content-length", b"5")], has_ended=False)
     assert known.has_body
