@@ -8,13 +8,14 @@ HTTP/1.1:
   buffer have room, and the handler waits for that: memory is bounded by one write for each stream. Streams
   take turns, so that a large answer does not hold up small ones.
 - A client may send as much body as fits the stream's window, and gets more room only when the handler has
-read. - What is malformed ends its stream with an error page; what breaks the connection's state, or is too
-much of
+  read.
+- What is malformed ends its stream with an error page; what breaks the connection's state, or is too much of
   anything (`lbkit.http.h2_guard`), ends the connection with GOAWAY, and what still comes is thrown away for a
   while, so that the client gets to read why.
-- A connection that is to end says so and lets what is under way finish. That GOAWAY is written here: after
-its
-  own the library would send nothing more.
+- A connection that is to end says so and lets what is under way finish, also where the client has said it.
+  That GOAWAY is written here: after its own, or the client's, the library would send nothing more.
+- It ends with a lingering close: the client goes on to open its windows while it reads the rest, and a closed
+  socket would answer that with a reset, which takes the rest away.
 - Timeouts are looked at by the server's one timer (`check`).
 
 Rejected: the library's checks of fields, which loop over every character in Python and end the connection for
@@ -48,7 +49,7 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
-from hyperframe.frame import GoAwayFrame
+from hyperframe.frame import Frame, GoAwayFrame
 
 from lbkit.errors import ClientError
 from lbkit.exchange.answering import answer, completed, status_for
@@ -74,6 +75,16 @@ _TURN = 64 * 1024
 """Bytes that a stream may send before it is another one's turn."""
 
 
+class _Library(H2Connection):
+    """The h2 library's, which a goodbye without a fault leaves as it is: it only announces the end (RFC 9113
+    §6.8), and clients wait for the answers that they have asked for."""
+
+    def _receive_goaway_frame(self, frame: GoAwayFrame) -> tuple[list[Frame], list[Event]]:
+        if frame.error_code:
+            return super()._receive_goaway_frame(frame)
+        return [], [ConnectionTerminated()]
+
+
 class _Stream:
     """One request: the wire of its exchange."""
 
@@ -97,6 +108,7 @@ class _Stream:
         self.trailers: Headers = []
         self.head_sent = False
         self._connection = connection
+        self._received = 0
         self._unread = 0
         self._expects_continue = False
         self._has_no_body = False
@@ -116,9 +128,17 @@ class _Stream:
         """A piece of the body."""
         self.since = now
         self._expects_continue = False
+        self._received += len(data)
         self._unread += len(data)
         if self.exchange is not None and data:
             self.exchange.feed(data)
+
+    def check_length(self) -> None:
+        """Trailers have come. Raises ClientError for less of a body than Content-Length said, which the
+        library sees only where the body itself ends the stream."""
+        length = None if self.exchange is None else self.exchange.request.get(b"content-length")
+        if length is not None and int(length) != self._received:
+            raise ClientError("less of a body than Content-Length said")
 
     def give_back(self) -> int:
         """Bytes of the body that nobody holds any more."""
@@ -272,10 +292,13 @@ class H2Protocol(asyncio.Protocol):
         self._flushes_soon = False
         self._is_leaving = False
         self._is_lingering = False
+        self._is_parting = False
+        """Whether all is sent, and the client has still to read it."""
+        self._parting_since = 0.0
         self._unsent = 0
-        self._since = self._unsent_since = self._block_since = http.now()
+        self._since = self._unsent_since = http.now()
         self._guard = FrameGuard(http.settings.h2, self._since)
-        self._h2 = H2Connection(
+        self._h2 = _Library(
             H2Configuration(
                 client_side=False,
                 header_encoding=None,
@@ -330,6 +353,9 @@ class H2Protocol(asyncio.Protocol):
         if self._is_lingering:
             return
         now = self.now()
+        if self._is_parting:
+            self._since = now
+            return
         try:
             self._guard.feed(data, now)
             self._take(self._h2.receive_data(data), now)
@@ -338,8 +364,6 @@ class H2Protocol(asyncio.Protocol):
         except ProtocolError as error:
             self._end(None, str(error))
         else:
-            if not self._guard.in_block:
-                self._block_since = now
             self.flush()
             if self.is_write_paused and self._transport.get_write_buffer_size() > _MOST_UNSENT:
                 self._http.counters.client_errors += 1
@@ -349,10 +373,10 @@ class H2Protocol(asyncio.Protocol):
 
     def _take(self, events: list[Event], now: float) -> None:
         """All that came together. The library is at the end of it already: on a stream that ends by a reset
-        nothing can be sent any more, so that resets, and the client's goodbye, go first."""
+        nothing can be sent any more, so that resets, and what ends the connection, go first."""
         gone: set[int | None] = set()
         for event in events:
-            if isinstance(event, ConnectionTerminated):
+            if isinstance(event, ConnectionTerminated) and event.error_code:
                 self._lose_all()
                 self._transport.close()
                 return
@@ -361,6 +385,8 @@ class H2Protocol(asyncio.Protocol):
                 self._guard.reset(now)
                 self._forget(event.stream_id or 0)
         for event in events:
+            if self._is_parting:
+                return
             if not (isinstance(event, RequestReceived) and event.stream_id in gone):
                 self._handle(event, now)
 
@@ -376,6 +402,8 @@ class H2Protocol(asyncio.Protocol):
                 self._trailers(event)
             case WindowUpdated() | RemoteSettingsChanged():
                 self._push_all()
+            case ConnectionTerminated():
+                self.shutdown()
             case _:
                 pass
 
@@ -441,6 +469,8 @@ class H2Protocol(asyncio.Protocol):
         stream = self._streams.get(event.stream_id or 0)
         try:
             check_trailers(cast(Headers, list(event.headers or ())))
+            if stream is not None:
+                stream.check_length()
         except ClientError:
             self._http.counters.client_errors += 1
             self._guard.reset(self.now())
@@ -550,6 +580,7 @@ class H2Protocol(asyncio.Protocol):
                 self._finish(stream)
         if sent:
             stream.moved_at = self.now()
+            self._guard.sent(sent)
         if not stream.unsent:
             stream.pending, stream.at = b"", 0
             if stream.is_ending and not stream.is_gone:
@@ -602,8 +633,7 @@ class H2Protocol(asyncio.Protocol):
         self._streams.pop(stream.id, None)
         self._since = self.now()
         if self._is_leaving and not self._streams:
-            self.flush()
-            self._transport.close()
+            self._part()
 
     def flush_soon(self) -> None:
         """`flush`, together with what follows at once."""
@@ -624,8 +654,21 @@ class H2Protocol(asyncio.Protocol):
     def shutdown(self) -> None:
         """Begin nothing new, and close when all that has begun is over."""
         self._leave()
-        if not self._streams:
-            self._transport.close()
+        if self._streams:
+            return
+        if self.now() - self._since >= self._http.settings.linger:
+            self._transport.close()  # it has long read all
+        else:
+            self._part()
+
+    def _part(self) -> None:
+        """All that was to be sent is: close as soon as the client has read it."""
+        if self._is_parting or self._is_lingering or self._transport.is_closing():
+            return
+        self.flush()
+        self._is_parting = True
+        self._since = self._parting_since = self.now()
+        self._transport.write_eof()
 
     def _leave(self) -> None:
         if self._is_leaving or self._is_lingering:
@@ -672,7 +715,12 @@ class H2Protocol(asyncio.Protocol):
         elif self._is_lingering:
             if now - self._since >= settings.linger:
                 self._transport.abort()
-        elif self._guard.in_block and now - self._block_since >= settings.request_head:
+        elif self._is_parting:
+            if self._unsent:
+                self._since = self._parting_since = now  # the client is slow but taking
+            elif now - self._since >= settings.linger or now - self._parting_since >= settings.client:
+                self._transport.abort()
+        elif self._guard.in_block and now - self._guard.block_since >= settings.request_head:
             self._end(ErrorCodes.ENHANCE_YOUR_CALM, "the head stopped coming")
         elif self._streams:
             for stream in list(self._streams.values()):

@@ -20,6 +20,9 @@ _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD = 9
 _DATA, _HEADERS, _CONTINUATION, _WINDOW_UPDATE = 0, 1, 9, 8
 _END_STREAM, _END_HEADERS = 0x1, 0x4
+_PER_WINDOW = 2048
+"""Bytes of bodies sent for which one WINDOW_UPDATE is in order: Go's client sends two for each 4 KiB that it
+reads, others two for each DATA frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class H2Limits:
     """Frames other than requests, bodies and windows."""
     windows: int = 2000
     window_rate: float = 2000.0
-    """WINDOW_UPDATE frames: a client that loads at 10 Gb/s and opens 1 MiB at a time sends 1200."""
+    """WINDOW_UPDATE frames, beside those that what was sent to the client is worth: see `_PER_WINDOW`."""
     block_frames: int = 16
     """Frames of one header block; the block itself is bounded by what a head may have."""
     block_size: int = 64 * 1024
@@ -62,6 +65,10 @@ class Budget:
         self._left -= 1.0
         return True
 
+    def give(self, number: float) -> None:
+        """So many more, up to the burst."""
+        self._left = min(self._burst, self._left + number)
+
 
 class FrameGuard:
     """One connection's."""
@@ -69,6 +76,8 @@ class FrameGuard:
     def __init__(self, limits: H2Limits, now: float) -> None:
         self.in_block = False
         """Whether a header block has begun and not ended."""
+        self.block_since = now
+        """When the last one began."""
         self._limits = limits
         self._skip = _PREFACE
         self._head = b""
@@ -98,21 +107,26 @@ class FrameGuard:
 
     def _frame(self, kind: int, flags: int, size: int, now: float) -> None:
         if kind in (_HEADERS, _CONTINUATION):
-            self._block(kind, flags, size)
+            self._block(kind, flags, size, now)
         elif kind == _WINDOW_UPDATE:
             if not self._windows.take(now):
                 raise ClientError("too many WINDOW_UPDATE frames", 0)
         elif (kind != _DATA or (not size and not flags & _END_STREAM)) and not self._frames.take(now):
             raise ClientError("too many frames that carry nothing", 0)
 
-    def _block(self, kind: int, flags: int, size: int) -> None:
+    def _block(self, kind: int, flags: int, size: int, now: float) -> None:
         if kind == _HEADERS:
             self._block_frames = self._block_size = 0
+            self.block_since = now
         self._block_frames += 1
         self._block_size += size
         if self._block_frames > self._limits.block_frames or self._block_size > self._limits.block_size:
             raise ClientError("a header block that does not end", 0)
         self.in_block = not flags & _END_HEADERS
+
+    def sent(self, size: int) -> None:
+        """*size* bytes of bodies were sent, for which the client will open its windows again."""
+        self._windows.give(size / _PER_WINDOW)
 
     def reset(self, now: float) -> None:
         """A request was given up, by whomever. Raises ClientError where that happens too often."""

@@ -98,7 +98,7 @@ def _check_fields(headers: Headers, has_ended: bool) -> None:
 
 
 def _with_one_cookie(headers: Headers) -> Headers:
-    """RFC 9113 §8.2.3: clients send each cookie in a field of its own, and in HTTP/1.1 there is one for all."""
+    """RFC 9113 §8.2.3: clients send each cookie in a field of its own, and HTTP/1.1 has one for all."""
     cookies = get_all(headers, b"cookie")
     if len(cookies) < 2:
         return headers

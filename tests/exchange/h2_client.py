@@ -16,7 +16,7 @@ import h2.settings
 from lbkit.exchange import Handler, HttpServer, HttpSettings
 from lbkit.http.messages import Headers
 
-__all__ = ["H2Client", "h2_site"]
+__all__ = ["GET", "H2Client", "h2_site"]
 
 GET: Headers = [
     (b":method", b"GET"),
@@ -84,6 +84,7 @@ class H2Client:
                     self._take(event)
                 self.flush()
         self.is_closed = True
+        self.writer.close()
 
     def _without_goaway(self, data: bytes) -> bytes:
         """Whole frames, without GOAWAY: after one the library takes nothing any more, and the protocol does."""

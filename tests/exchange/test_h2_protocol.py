@@ -6,10 +6,13 @@ import pytest
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
+    Frame,
+    GoAwayFrame,
     HeadersFrame,
     PingFrame,
     RstStreamFrame,
     SettingsFrame,
+    WindowUpdateFrame,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,7 +21,7 @@ from lbkit.errors import ClientError, ConnectFailed, NoServerAvailable, ServerTi
 from lbkit.exchange import Exchange, HttpServer, HttpSettings
 from lbkit.http.h2_guard import H2Limits
 from lbkit.http.rewriting import Changes
-from tests.exchange.h2_client import H2Client, h2_site
+from tests.exchange.h2_client import GET, H2Client, h2_site
 
 ENHANCE_YOUR_CALM = 11
 REFUSED_STREAM = 7
@@ -187,6 +190,26 @@ async def test_trailers_are_passed_over_and_bad_ones_are_refused() -> None:
         assert (await client.response(client.request()))[0] == 200
 
 
+async def test_a_body_that_trailers_end_too_early() -> None:
+    whole: list[bytes] = []
+
+    async def collect(exchange: Exchange) -> None:
+        await echo_whole(exchange)
+        whole.append(exchange.request.path)
+
+    async with h2_site(collect) as client:
+        for sent, path in ((b"12345", b"/good"), (b"1234", b"/bad")):
+            number = client.request(
+                (b":method", b"POST"), (b":path", path), (b"content-length", b"5"), end=False
+            )
+            client.body(number, sent)
+            client.h2.send_headers(number, [(b"x-checksum", b"1")], end_stream=True)
+            client.flush()
+            await client.until(lambda number=number: number in client.ended or number in client.reset)
+        assert client.reset == {number: 1}
+        assert whole == [b"/good"]
+
+
 @pytest.mark.parametrize(
     ("changed", "status"),
     [
@@ -296,6 +319,85 @@ async def test_drain_closes_idle_connections_at_once() -> None:
         assert client.goaway == (0, 1)
 
 
+async def test_a_client_that_says_goodbye_still_gets_its_answer() -> None:
+    go = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> None:
+        await go.wait()
+        await exchange.respond(200, [], bytes(200_000))
+
+    async with h2_site(slow) as client:
+        number = client.request()
+        await client.until(lambda: client.http.counters.requests)
+        client.writer.write(GoAwayFrame(0).serialize())
+        await client.until(lambda: client.goaway is not None)
+        go.set()
+        assert await client.response(number) == (200, bytes(200_000))
+        await client.until(lambda: not client.http.connections)
+    async with h2_site(hang) as client:
+        client.request()
+        await client.until(lambda: client.http.counters.requests)
+        client.writer.write(GoAwayFrame(0, error_code=1).serialize())
+        await client.until(lambda: not client.http.connections)
+        await client.until(lambda: not client.http._tasks)
+
+
+async def test_what_comes_behind_a_goodbye_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    async with h2_site(hello) as client:
+        await client.response(client.request())
+        late = HeadersFrame(3, client.h2.encoder.encode(GET), flags=["END_HEADERS", "END_STREAM"])
+        client.writer.write(GoAwayFrame(0).serialize() + late.serialize())
+        await client.until(lambda: client.is_closed)
+        await client.until(lambda: not client.http.connections)
+        assert client.goaway == (0, 3)
+        assert not caplog.records
+
+
+async def is_heard(client: H2Client, frame: Frame) -> None:
+    known = client.http.counters.bytes_in
+    client.writer.write(frame.serialize())
+    await client.until(lambda: client.http.counters.bytes_in > known)
+
+
+async def test_the_last_answer_reaches_a_client_that_reads_late() -> None:
+    """Its windows meet a connection that has nothing more to say."""
+    size, now = 500_000, Now()
+
+    async def much(exchange: Exchange) -> None:
+        await exchange.respond(200, [], bytes(size))
+
+    settings = HttpSettings(max_requests=1, linger=5, client=60)
+    async with h2_site(much, settings, now, window=1 << 20) as client:
+        client._task.cancel()
+        client.h2.increment_flow_control_window(1 << 20)
+        client.request()
+        await client.until(lambda: client.http.counters.bytes_out > size)
+        for _ in range(10):
+            await is_heard(client, WindowUpdateFrame(0, window_increment=1))
+            now.time += 4
+            client.http.tick(now())
+        assert len(await client.reader.read()) > size
+        assert client.http.connections
+        now.time += 6
+        client.http.tick(now())
+        await client.until(lambda: not client.http.connections)
+
+
+async def test_who_never_goes_after_the_last_answer_is_cut() -> None:
+    now = Now()
+    settings = HttpSettings(max_requests=1, linger=5, client=20)
+    async with h2_site(hello, settings, now) as client:
+        client._task.cancel()
+        client.request()
+        await client.until(lambda: client.http.counters.responses[2])
+        for _ in range(5):
+            assert client.http.connections
+            await is_heard(client, PingFrame(0, b"12345678"))
+            now.time += 4
+            client.http.tick(now())
+        await client.until(lambda: not client.http.connections)
+
+
 # ---- abuse
 
 
@@ -395,6 +497,26 @@ async def test_floods(frame: PingFrame | SettingsFrame | RstStreamFrame | DataFr
         assert client.goaway is not None
         assert client.goaway[0] in (ENHANCE_YOUR_CALM, 1, 5)
         await client.until(lambda: not client.http._tasks)
+
+
+async def test_windows_for_what_is_loaded_are_no_flood() -> None:
+    """As Go's client opens them, for each few kilobytes, however fast they come."""
+
+    async def much(exchange: Exchange) -> None:
+        await exchange.respond(200, [], bytes(200_000))
+
+    settings, now = HttpSettings(h2=H2Limits(windows=40, window_rate=0)), Now()
+    async with h2_site(much, settings, now) as client:
+        client.takes = False
+        number = client.request()
+        for piece in range(1, 34):
+            await client.until(
+                lambda piece=piece: len(client.bodies[number]) >= piece * 4096 or client.goaway
+            )
+            for opened in (None, number):
+                client.h2.increment_flow_control_window(4096, opened)
+                client.flush()
+        assert await client.response(number) == (200, bytes(200_000))
 
 
 async def test_a_header_bomb() -> None:
@@ -594,8 +716,11 @@ async def test_a_head_that_stops_coming() -> None:
     now = Now()
     async with h2_site(hello, HttpSettings(request_head=10), now) as client:
         await client.response(client.request())
+        now.time += 30
         client.writer.write(HeadersFrame(3, b"").serialize())
         await asyncio.sleep(0.02)
+        client.http.tick(now())
+        assert client.http.counters.client_errors == 0, "it has only begun"
         now.time += 10.1
         client.http.tick(now())
         await client.until(lambda: client.goaway is not None)

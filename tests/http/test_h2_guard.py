@@ -53,11 +53,25 @@ def test_windows_have_a_budget_of_their_own() -> None:
         made.feed(frame(8, 0, 4), 0.1)
 
 
+def test_windows_for_what_was_sent_are_none_too_many() -> None:
+    made, window = guard(), frame(8, 0, 4)
+    for _ in range(1000):
+        made.sent(8192)
+        made.feed(window * 4, 0.0)
+    made.sent(1 << 30)
+    made.feed(window * 4, 0.0)
+    with pytest.raises(ClientError, match="WINDOW_UPDATE"):
+        made.feed(window, 0.0)
+
+
 def test_header_blocks() -> None:
     made = guard()
-    made.feed(frame(1, 0, 10), 0.0)
+    made.feed(frame(1, 0, 10), 5.0)
     assert made.in_block
-    made.feed(frame(9, 0, 10) * 14, 0.0)
+    assert made.block_since == 5.0
+    made.feed(frame(9, 0, 10), 6.0)
+    assert made.block_since == 5.0
+    made.feed(frame(9, 0, 10) * 13, 0.0)
     assert made.in_block
     made.feed(frame(9, 4, 10), 0.0)
     assert not made.in_block
