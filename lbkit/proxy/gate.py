@@ -47,8 +47,7 @@ class EdgeGate:
         """None lets everybody in."""
         self.trusted: NetworkTable | None = None
         """Whose PROXY headers are believed, and must come; None: there are none."""
-        self.header_timeout = math.inf
-        """Seconds that a header may take."""
+        self._header_timeout = math.inf
         self.untrusted = 0
         """Neighbours that may send no PROXY header, turned away."""
         self.bad_headers = 0
@@ -58,12 +57,24 @@ class EdgeGate:
         self._ticker = ticker
         self._quiet_until = 0.0
         self._waiting: dict[_Waiting, float] = {}
-        """Until when each may wait, in the order of coming."""
+        """Until when each may wait, in the order of coming, which is also that of these times."""
 
     @property
     def waiting(self) -> int:
         """Connections whose PROXY header has not come yet."""
         return len(self._waiting)
+
+    @property
+    def header_timeout(self) -> float:
+        """Seconds that a header may take; a shorter time is also for those who wait already."""
+        return self._header_timeout
+
+    @header_timeout.setter
+    def header_timeout(self, seconds: float) -> None:
+        self._header_timeout = seconds
+        latest = self._loop.time() + seconds
+        for waiting, deadline in self._waiting.items():
+            self._waiting[waiting] = min(deadline, latest)
 
     @property
     def counters(self) -> dict[str, int]:
@@ -116,7 +127,7 @@ class EdgeGate:
         client.setblocking(False)
         self._listener.reserve()
         waiting = _Waiting(self, client)
-        self._waiting[waiting] = self._loop.time() + self.header_timeout
+        self._waiting[waiting] = self._loop.time() + self._header_timeout
         waiting.readable()  # mostly it came together with the connection
         if waiting in self._waiting:
             self._loop.add_reader(client.fileno(), waiting.readable)

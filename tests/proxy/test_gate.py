@@ -238,6 +238,20 @@ async def test_a_header_has_its_time() -> None:
 
 
 @on_both_loops
+async def test_a_shorter_time_is_also_for_those_who_wait_already() -> None:
+    edge = Edge()
+    edge.gate.trusted = NetworkTable()
+    first = edge.connect()
+    await until(lambda: edge.gate.waiting == 1)
+    edge.gate.header_timeout = 0.05
+    second = edge.connect()
+    assert await is_reset(second)
+    assert await is_reset(first)
+    assert edge.gate.late_headers == 2
+    edge.close()
+
+
+@on_both_loops
 async def test_who_waits_has_a_place_and_is_sent_away_when_it_stops() -> None:
     edge = proxied()
     edge.listener.max_connections = 2
