@@ -164,7 +164,9 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """The connection is over before anybody was attached."""
         self._stop_timer()
         failed, self._failed = self._failed, None
-        if self._raw is not None:
+        if self._raw is None:
+            self._is_aborted = True
+        else:
             self._raw.close()
         if failed is not None:
             failed(error)

@@ -194,6 +194,24 @@ async def test_one_that_is_aborted_in_its_handshake_says_that_it_failed(tmp_path
 
 
 @on_both_loops
+async def test_one_that_fails_before_it_begins_does_no_handshake(tmp_path: Path) -> None:
+    """A busy loop finds the time over before the socket is its own."""
+    server, client = contexts(tmp_path)
+    one, other = tcp_pair()
+    failures: list[Exception] = []
+    secured: list[TlsTransport] = []
+    made = TlsTransport(
+        asyncio.get_running_loop(), other, server, timeout=5, secured=secured.append, failed=failures.append
+    )
+    made.start()
+    made._timed_out()
+    with pytest.raises(OSError):
+        await transport(one, client, "a.example")
+    assert [str(error) for error in failures] == ["no TLS handshake within 5 s"]
+    assert not secured
+
+
+@on_both_loops
 async def test_what_is_known_of_it(tmp_path: Path) -> None:
     client, server = await attached(tmp_path)
     assert isinstance(server.transport.get_extra_info("ssl_object"), ssl.SSLObject)
