@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import errno
 import logging
+from typing import Protocol
 
 from lbkit.errors import ClientError, Exhausted, NoServerAvailable, ServerError, ServerTimeout
 from lbkit.exchange.exchange import Exchange, Work
-from lbkit.exchange.protocol import Shared
+from lbkit.exchange.settings import HttpSettings
 from lbkit.http.messages import Headers, get
 
-__all__ = ["answer", "completed", "status_for"]
+__all__ = ["Serving", "answer", "completed", "status_for"]
 
 _log = logging.getLogger("lbkit.http")
 # The machine's trouble and no bug: it hits every request, and a traceback of each would fill the disk.
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EIO)
 
 
-async def answer(http: Shared, exchange: Exchange, work: Work) -> int | None:
+class Serving(Protocol):
+    """What this needs of an `HttpServer`."""
+
+    settings: HttpSettings
+
+    def date(self) -> bytes: ...
+
+    def report(self, problem: str) -> None: ...
+
+
+async def answer(http: Serving, exchange: Exchange, work: Work) -> int | None:
     """Run *work*, which is to answer. None where it has answered, else the status that its client is to get;
     0: none can be sent any more. Raises only asyncio.CancelledError."""
     try:
@@ -32,7 +43,7 @@ async def answer(http: Shared, exchange: Exchange, work: Work) -> int | None:
     return 500
 
 
-def status_for(http: Shared, exchange: Exchange, error: Exception) -> int:
+def status_for(http: Serving, exchange: Exchange, error: Exception) -> int:
     """What the client gets where there was *error* in place of an answer; it is logged."""
     if isinstance(error, ClientError | Exhausted | NoServerAvailable | ServerError):
         status = _status_of(error)
@@ -56,7 +67,7 @@ def _status_of(error: ClientError | Exhausted | NoServerAvailable | ServerError)
     return 504 if isinstance(error, ServerTimeout) else 502
 
 
-def completed(http: Shared, headers: Headers, scheme: str) -> Headers:
+def completed(http: Serving, headers: Headers, scheme: str) -> Headers:
     """*headers* of a response with Date, Server and Strict-Transport-Security where they are missing."""
     result = list(headers)
     settings = http.settings

@@ -17,7 +17,6 @@ Rejected: asyncio streams, which cost a second buffer and a wake-up per read.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import struct
@@ -25,14 +24,14 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Protocol, cast
 
-from lbkit.errors import ClientError, Exhausted, NoServerAvailable, ServerError, ServerTimeout
+from lbkit.errors import ClientError
+from lbkit.exchange.answering import Serving, completed, status_for
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, Peer, Switched, Work
-from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.forwarded import identified
-from lbkit.http.messages import Body, End, Headers, Request, get
+from lbkit.http.messages import Body, End, Headers, Request
 from lbkit.http.plain import Trait
 from lbkit.http.status import error_page, reason_of
 from lbkit.http.targets import Target
@@ -44,8 +43,6 @@ _DATE, _SERVER = int(Trait.DATE), int(Trait.SERVER)
 _STAMPS = _DATE | _SERVER
 _IDLE = 5.0  # seconds after which a client's next request will not be soon
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-# The machine's trouble and no bug: it hits every request, and a traceback of each would fill the disk.
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC, errno.EIO)
 
 
 class Connection(Protocol):
@@ -58,7 +55,7 @@ class Connection(Protocol):
     def check(self, now: float) -> None: ...
 
 
-class Shared(Protocol):
+class Shared(Serving, Protocol):
     """What the connections of one `HttpServer` share."""
 
     @property
@@ -66,22 +63,17 @@ class Shared(Protocol):
 
     begin: Callable[[Exchange], Work | None] | None
     express: Callable[[HttpProtocol, bytes], bool] | None
-    settings: HttpSettings
     counters: HttpCounters
     draining: bool
     access_log: Callable[[Exchange, Trail], None] | None
 
     def now(self) -> float: ...
 
-    def date(self) -> bytes: ...
-
     def stamp(self, now: float) -> bytes: ...
 
     def opened(self, connection: Connection) -> None: ...
 
     def closed(self, connection: Connection) -> None: ...
-
-    def report(self, problem: str) -> None: ...
 
     def run(self, work: Coroutine[Any, Any, None]) -> None: ...
 
@@ -329,7 +321,9 @@ class HttpProtocol(asyncio.Protocol):
     def _send_refusal(self, error: ClientError) -> None:
         status = error.status
         headers, body = self.error_page(status, None)
-        head = self._engine.start(status, self._completed(headers), reason_of(status), close=True)
+        head = self._engine.start(
+            status, completed(self._http, headers, self.scheme), reason_of(status), close=True
+        )
         self._count_response(status)
         self._send(head + self._engine.body(body) + self._engine.end())
         if self._http.access_log is not None:
@@ -392,18 +386,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _end_with(self, exchange: Exchange, error: Exception) -> None:
         """What the client gets where there was an error in place of an answer."""
-        if isinstance(error, ClientError | Exhausted | NoServerAvailable | ServerError):
-            status = _status_of(error)
-            if exchange.trail is not None:
-                exchange.trail.end = str(error)
-            if not isinstance(error, ClientError):
-                self._http.report(f"{status} for {exchange.request.path!r}: {error}")
-        else:
-            status = 500
-            if isinstance(error, OSError) and error.errno in _EXHAUSTED:
-                self._http.report(f"{status} for {exchange.request.path!r}: {error}")
-            else:
-                _log.error("the handler of %s failed", exchange.request.path, exc_info=error)
+        status = status_for(self._http, exchange, error)
         if not (exchange.ended or self._is_aborted):
             self._fail(exchange, status)
 
@@ -547,7 +530,7 @@ class HttpProtocol(asyncio.Protocol):
         return True
 
     def _stamped(self, lines: list[bytes], traits: int) -> list[bytes]:
-        """With Date and Server where they are missing, as `_completed`."""
+        """With Date and Server where they are missing, as `completed`."""
         lines = lines.copy()
         if not traits & _DATE:
             lines.append(b"Date: " + self._http.date())
@@ -624,21 +607,9 @@ class HttpProtocol(asyncio.Protocol):
             or self._number >= self._http.settings.max_requests
             or self._engine.expects_continue  # it may send the body it announced, or not: no telling
         )
-        head = self._engine.start(status, self._completed(headers), reason, close=close)
+        head = self._engine.start(status, completed(self._http, headers, self.scheme), reason, close=close)
         self._count_response(status)
         return head
-
-    def _completed(self, headers: Headers) -> Headers:
-        completed = list(headers)
-        if get(headers, b"date") is None:
-            completed.append((b"Date", self._http.date()))
-        name = self._http.settings.server_header
-        if name and get(headers, b"server") is None:
-            completed.append((b"Server", name))
-        hsts = self._http.settings.hsts
-        if hsts and self.scheme == "https" and get(headers, b"strict-transport-security") is None:
-            completed.append((b"Strict-Transport-Security", hsts))
-        return completed
 
     def _count_response(self, status: int) -> None:
         self._http.counters.responses[status // 100] += 1
@@ -656,14 +627,6 @@ class HttpProtocol(asyncio.Protocol):
         for waiter in self._write_waiters:
             if not waiter.done():
                 waiter.set_result(None)
-
-
-def _status_of(error: ClientError | Exhausted | NoServerAvailable | ServerError) -> int:
-    if isinstance(error, ClientError):
-        return error.status
-    if isinstance(error, NoServerAvailable | Exhausted):
-        return 503
-    return 504 if isinstance(error, ServerTimeout) else 502
 
 
 def _peer(name: object) -> Peer:
