@@ -49,6 +49,8 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError, StreamClosedError
 from h2.settings import SettingCodes, Settings
+from hpack.hpack import Encoder
+from hpack.table import HeaderTable
 from hyperframe.frame import Frame, GoAwayFrame
 
 from lbkit.errors import ClientError
@@ -73,6 +75,22 @@ _MOST_UNSENT = 1 << 20
 """Bytes of what the protocol itself has to answer that may wait for a client that goes on without reading."""
 _TURN = 64 * 1024
 """Bytes that a stream may send before it is another one's turn."""
+
+
+class _Encoder(Encoder):
+    """One whose table of fields that were sent stays as small as at the start, whatever room the client
+    offers (RFC 7541 §4.2): with 4 GiB all would be kept, and searched for each field."""
+
+    @property
+    def header_table_size(self) -> int:
+        return self.header_table.maxsize
+
+    @header_table_size.setter
+    def header_table_size(self, value: int) -> None:
+        size = min(value, HeaderTable.DEFAULT_SIZE)
+        if size != self.header_table.maxsize:
+            self.header_table.maxsize = size
+            self.table_size_changes.append(size)
 
 
 class _Library(H2Connection):
@@ -323,6 +341,7 @@ class H2Protocol(asyncio.Protocol):
             SettingCodes.INITIAL_WINDOW_SIZE: settings.body_buffer,
             SettingCodes.ENABLE_CONNECT_PROTOCOL: 0,
         }
+        self._h2.encoder = _Encoder()
         self._h2.local_settings = Settings(client=False, initial_values=initial)
         self._h2.initiate_connection()
         self._h2.increment_flow_control_window(_CONNECTION_WINDOW - 65_535)

@@ -2,10 +2,10 @@
 
 Every frame costs work, and some cost a client nothing: a stream that is opened and reset at once starts a
 handler (CVE-2023-44487), and so does one that the client makes *us* reset (CVE-2025-8671); a header block
-without an end is held in memory (CVE-2024-27316); pings, settings, priorities and empty frames ask for
-answers or for nothing (CVE-2019-9512 to 9518). So what no client needs often comes out of a budget that
-refills with time. Only the nine bytes of each frame's head are looked at here; the frames themselves are the
-h2 library's.
+without an end is held in memory (CVE-2024-27316), and so is each setting, even one that nobody knows; pings,
+settings, priorities and empty frames ask for answers or for nothing (CVE-2019-9512 to 9518). So what no
+client needs often comes out of a budget that refills with time. Only the nine bytes of each frame's head are
+looked at here; the frames themselves are the h2 library's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ __all__ = ["Budget", "FrameGuard", "H2Limits"]
 
 _PREFACE = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
 _HEAD = 9
-_DATA, _HEADERS, _CONTINUATION, _WINDOW_UPDATE = 0, 1, 9, 8
+_DATA, _HEADERS, _SETTINGS, _WINDOW_UPDATE, _CONTINUATION = 0, 1, 4, 8, 9
+_SETTING = 6
+"""Bytes of one."""
 _END_STREAM, _END_HEADERS = 0x1, 0x4
 _PER_WINDOW = 2048
 """Bytes of bodies sent for which one WINDOW_UPDATE is in order: Go's client sends two for each 4 KiB that it
@@ -40,6 +42,8 @@ class H2Limits:
     windows: int = 2000
     window_rate: float = 2000.0
     """WINDOW_UPDATE frames, beside those that what was sent to the client is worth: see `_PER_WINDOW`."""
+    settings: int = 500
+    """Settings that a client may name in all; there are less than ten."""
     block_frames: int = 16
     """Frames of one header block; the block itself is bounded by what a head may have."""
     block_size: int = 64 * 1024
@@ -81,7 +85,7 @@ class FrameGuard:
         self._limits = limits
         self._skip = _PREFACE
         self._head = b""
-        self._block_frames = self._block_size = 0
+        self._block_frames = self._block_size = self._settings_size = 0
         self._frames = Budget(limits.frames, limits.frame_rate, now)
         self._windows = Budget(limits.windows, limits.window_rate, now)
         self._resets = Budget(limits.resets, limits.reset_rate, now)
@@ -113,6 +117,10 @@ class FrameGuard:
                 raise ClientError("too many WINDOW_UPDATE frames", 0)
         elif (kind != _DATA or (not size and not flags & _END_STREAM)) and not self._frames.take(now):
             raise ClientError("too many frames that carry nothing", 0)
+        if kind == _SETTINGS:
+            self._settings_size += size
+            if self._settings_size > self._limits.settings * _SETTING:
+                raise ClientError("too many settings", 0)
 
     def _block(self, kind: int, flags: int, size: int, now: float) -> None:
         if kind == _HEADERS:

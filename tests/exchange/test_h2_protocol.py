@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from h2.settings import SettingCodes
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -517,6 +518,24 @@ async def test_windows_for_what_is_loaded_are_no_flood() -> None:
                 client.h2.increment_flow_control_window(4096, opened)
                 client.flush()
         assert await client.response(number) == (200, bytes(200_000))
+
+
+@pytest.mark.parametrize("room", [2**31, 4096, 100, 0])
+async def test_what_is_kept_of_fields_that_were_sent_is_little(room: int) -> None:
+    async def look(exchange: Exchange) -> None:
+        await exchange.respond(200, [(b"x-path", exchange.request.path)], b"hello")
+
+    async with h2_site(look) as client:
+        client.h2.update_settings({SettingCodes.HEADER_TABLE_SIZE: room})
+        client.flush()
+        for i in range(20):
+            path = b"/%d" % i + b"x" * 1000
+            number = client.request((b":path", path))
+            assert await client.response(number) == (200, b"hello")
+            assert client.heads[number][0][b"x-path"] == path
+        (connection,) = client.http.connections
+        kept = connection._h2.encoder.header_table.dynamic_entries  # type: ignore[attr-defined]
+        assert sum(32 + len(name) + len(value) for name, value in kept) <= min(room, 4096)
 
 
 async def test_a_header_bomb() -> None:

@@ -64,6 +64,13 @@ def test_windows_for_what_was_sent_are_none_too_many() -> None:
         made.feed(window, 0.0)
 
 
+def test_settings_are_counted_one_by_one() -> None:
+    made = FrameGuard(H2Limits(settings=10), 0.0)
+    made.feed(PREFACE + frame(4, 0, 36) + frame(4, 1, 0) * 20 + frame(4, 0, 24), 0.0)
+    with pytest.raises(ClientError, match="settings"):
+        made.feed(frame(4, 0, 6), 0.0)
+
+
 def test_header_blocks() -> None:
     made = guard()
     made.feed(frame(1, 0, 10), 5.0)
