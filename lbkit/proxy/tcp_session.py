@@ -476,10 +476,11 @@ class TcpSession:
 
         One that only closed its side may still want an answer, and waits on.
         """
-        # A secured one tells that by itself.
-        if self._waiter is None or not isinstance(self._client, socket.socket):
+        client = self._client
+        if self._waiter is None or client is None:
             return
-        if self._client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        # Nor does a secured one tell: nothing is read from it meanwhile.
+        if _socket_of(client).getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self.abort()
 
     def abort(self) -> None:

@@ -7,10 +7,12 @@ import os
 import random
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
 from lbkit import sockets
+from lbkit.config import TlsConfig
 from lbkit.errors import ConnectFailed
 from lbkit.kernel.pressure import Pressure
 from lbkit.pool import Pool, PoolSettings, make_balancer
@@ -22,8 +24,10 @@ from lbkit.proxy.ticker import Ticker
 from lbkit.proxy_protocol import build
 from lbkit.relay import RELAYS, Resources, choose_relay
 from lbkit.server import Address, Server
+from lbkit.tls import Termination
 from tests.proxy.test_forward_pool import Recorder
 from tests.support.backends import Backend, echo, free_address, full_backlog, hold
+from tests.support.certificates import Authority, client_context
 from tests.support.loops import on_both_loops, until
 
 
@@ -399,6 +403,30 @@ async def test_a_client_that_resets_its_connection_leaves_the_queue() -> None:
         _, holder = await balancer.open()
         await until(lambda: pool.open_sessions == 1)
         _, gone = await balancer.open()
+        await until(lambda: pool.waiting == 1)
+        sock = gone.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.transport.abort()
+        await until(lambda: pool.waiting == 0)
+        assert balancer.service.failed_sessions == 0, "nobody refused it"
+        holder.close()
+
+
+@on_both_loops
+async def test_so_does_one_that_is_secured(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    site = TlsConfig(certificate=authority.issue("site.pem", ["a.example"]))
+    async with Backend(echo) as one, Balancer(one) as balancer:
+        pool = limit(balancer, 1)
+        _, holder = await balancer.open()
+        await until(lambda: pool.open_sessions == 1)
+        balancer.service.tls = Termination(site, "tls", mode="tcp")
+        _, gone = await asyncio.open_connection(
+            balancer.listener.address.host,
+            balancer.listener.address.port,
+            ssl=client_context(authority),
+            server_hostname="a.example",
+        )
         await until(lambda: pool.waiting == 1)
         sock = gone.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
