@@ -140,12 +140,13 @@ class Exchange:
         """Whether the handler is in `read` and it is the client's turn."""
         self.on_disconnect: Callable[[], None] | None = None
         """Called once when `disconnected` becomes true before the response has ended."""
+        self.error: ClientError | None = None
+        """Why the rest of the request's body will not come."""
         self._wire = wire
         self._body_buffer = body_buffer
         self._chunks: list[bytes] = []
         self._buffered = 0
         self._body_complete = not request.has_body
-        self._error: ClientError | None = None
         self._waiters: list[asyncio.Future[None]] = []
 
     # ---- for handlers ----
@@ -159,8 +160,8 @@ class Exchange:
         while not self._chunks:
             if self._body_complete:
                 return b""
-            if self._error is not None:
-                raise self._error
+            if self.error is not None:
+                raise self.error
             if self.ended:
                 raise ClientError("the response ended before the body was read", 0)
             await self._more_body()
@@ -348,7 +349,7 @@ class Exchange:
 
     def feed_error(self, error: ClientError) -> None:
         """The rest of the body will not come."""
-        self._error = self._error or error
+        self.error = self.error or error
         self._wake()
 
     def lose(self) -> None:

@@ -40,6 +40,7 @@ __all__ = ["Connection", "HttpProtocol", "Shared"]
 
 _log = logging.getLogger("lbkit.http")
 _DATE, _SERVER = int(Trait.DATE), int(Trait.SERVER)
+_LENGTH = int(Trait.CONTENT_LENGTH)
 _STAMPS = _DATE | _SERVER
 _IDLE = 5.0  # seconds after which a client's next request will not be soon
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -119,6 +120,7 @@ class HttpProtocol(asyncio.Protocol):
         self._is_broken = False
         self._is_lingering = False
         self._is_switched = False
+        self._is_advancing = False
         self._skipped = 0
         self._since = 0.0
         """When the present phase began or last moved: idle, head, body or lingering."""
@@ -216,10 +218,10 @@ class HttpProtocol(asyncio.Protocol):
         # lines before it are no such byte, or they would keep a connection for ever.
         if self._exchange is not None:
             self._since = self._http.now()
-        was_idle = self._engine.awaits_head and not self._engine.buffered
+        was_idle = self._engine.awaits_head and not self._engine.head_has_begun
         self._engine.receive(data)
         self._advance()
-        if was_idle and self._engine.awaits_head and self._engine.buffered:
+        if was_idle and self._engine.awaits_head and self._engine.head_has_begun:
             self._since = self._http.now()
 
     def eof_received(self) -> bool:
@@ -254,6 +256,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _advance(self) -> None:
         """Handle every event that the engine has by now."""
+        self._is_advancing = True
         try:
             while not (self._is_lingering or self._is_held_back):
                 event = self._engine.next_event()
@@ -262,6 +265,8 @@ class HttpProtocol(asyncio.Protocol):
                 self._handle(event)
         except ClientError as error:
             self._refuse(error)
+        finally:
+            self._is_advancing = False
         self._regulate_reading()
 
     def _handle(self, event: Request | Body | End) -> None:
@@ -429,7 +434,8 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._engine.next_cycle()
         self._since = self._http.now()
-        if self._engine.buffered:
+        # Else `_advance` goes on by itself: by a call for each, many requests at once would fill the stack.
+        if self._engine.buffered and not self._is_advancing:
             self._advance()
 
     # ---- closing ----
@@ -480,7 +486,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _check_head(self, waited: float) -> None:
         settings = self._http.settings
-        if self._engine.buffered:
+        if self._engine.head_has_begun:
             if waited >= settings.request_head:
                 self._refuse(ClientError("the head stopped coming", 408))
         elif waited >= _IDLE and self.block:
@@ -516,9 +522,15 @@ class HttpProtocol(asyncio.Protocol):
         """Whether the present answer has to say that it is the last one."""
         return self._http.draining or self._number >= self._http.settings.max_requests
 
+    def _may_pass(self, status: int, traits: int) -> bool:
+        """Whether the head of a response can go out without a word of ours."""
+        if not self._engine.may_pass or self._is_special or self._is_last:
+            return False
+        return status != 204 or not traits & _LENGTH  # RFC 9110 §8.6: that must not say a length
+
     def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
         http, engine = self._http, self._engine
-        if not engine.may_pass or self._is_special or self._is_last:
+        if not self._may_pass(status, traits):
             return False
         self._check_present()
         if not engine.start_as_it_is(status, length):
@@ -541,7 +553,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
         http, engine = self._http, self._engine
-        if not engine.may_pass or self._is_special or self._is_last:
+        if not self._may_pass(status, traits):
             return False
         self._check_present()
         if traits & _STAMPS != _STAMPS:

@@ -35,7 +35,7 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _OVER = range(5)
 class ChunkReader:
     """Takes the bytes of one chunked body. `read` as often as bytes come, until `is_over`."""
 
-    __slots__ = ("_data", "_extensions", "_left", "_most_fields", "_most_trailers", "_place", "trailers")
+    __slots__ = ("_data", "_extensions", "_left", "_most_fields", "_place", "_room", "trailers")
 
     def __init__(self, most_trailers: int = 16 * 1024, most_fields: int = 100) -> None:
         """*most_trailers*: bytes that the trailers may have; *most_fields*: how many they may be."""
@@ -43,7 +43,8 @@ class ChunkReader:
         self._place = _SIZE
         self._left = 0
         self._extensions = 0
-        self._most_trailers = most_trailers
+        self._room = most_trailers
+        """Bytes that the rest of the trailers may have."""
         self._most_fields = most_fields
         self.trailers: Headers = []
 
@@ -85,11 +86,9 @@ class ChunkReader:
                 position = line.end()
                 self._begin_chunk(line)
             elif place == _TRAILERS:
-                end = self._trailers(data, position)
-                if end < 0:
+                position = self._trailers(data, position)
+                if self._place == _TRAILERS:
                     break
-                position = end
-                self._place = _OVER
             else:
                 break
         self._data = data[position:]
@@ -117,24 +116,23 @@ class ChunkReader:
             raise ValueError("malformed chunk size")
 
     def _trailers(self, data: bytes, position: int) -> int:
-        """Where they end, after their empty line; -1 where that has not come yet."""
-        if data.startswith(b"\r\n", position):
-            return position + 2
-        end = data.find(b"\r\n\r\n", position)
-        block = data[position:] if end < 0 else data[position:end]
-        if len(block) + 4 > self._most_trailers:
+        """Take the lines that are complete, each once, up to the empty one; the place behind them."""
+        while (end := data.find(b"\r\n", position)) >= 0:
+            self._room -= end + 2 - position
+            if self._room < 0:
+                raise ValueError("trailers too large")
+            if end == position:
+                self._place = _OVER
+                return end + 2
+            field = _FIELD_LINE.fullmatch(data, position, end)
+            if field is None:
+                raise ValueError("malformed trailers")
+            if len(self.trailers) >= self._most_fields:
+                raise ValueError("too many trailers")
+            self.trailers.append((field[1], field[2].rstrip(b" \t")))
+            position = end + 2
+        if len(data) - position > self._room:
             raise ValueError("trailers too large")
-        lines = block.split(b"\r\n")
-        last = lines.pop() if end < 0 else None
-        if len(lines) > self._most_fields:
-            raise ValueError("too many trailers")
-        fields = [_FIELD_LINE.fullmatch(line) for line in lines]
-        if last is not None and not _FIELD_BEGINNING.fullmatch(last):
+        if not _FIELD_BEGINNING.fullmatch(data, position):
             raise ValueError("malformed trailers")
-        known = [(field[1], field[2].rstrip(b" \t")) for field in fields if field is not None]
-        if len(known) < len(lines):
-            raise ValueError("malformed trailers")
-        if end < 0:
-            return -1
-        self.trailers = known
-        return end + 4
+        return position

@@ -46,6 +46,7 @@ _CODING = int(Trait.TRANSFER_ENCODING)
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]+")
 _END = End()
+_MOST_INTERIMS = 100  # before a final response: a server that sends them for ever is not at work
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,11 @@ class ServerEngine:
     def buffered(self) -> int:
         """Bytes received that wait for the present exchange to end, or for the rest of a head."""
         return len(self._held) + len(self._fresh)
+
+    @property
+    def head_has_begun(self) -> bool:
+        """Whether bytes are held of which a head can be made; empty lines before one are none."""
+        return bool(self._fresh) or self._held.has_begun
 
     def is_at_rest(self) -> bool:
         """Whether nothing is held, and no request is in progress."""
@@ -458,6 +464,7 @@ class ClientEngine:
         "_eof",
         "_fresh",
         "_held",
+        "_interims",
         "_is_head",
         "_method",
         "_request_ended",
@@ -469,13 +476,14 @@ class ClientEngine:
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
-        self._held = HeadBuffer(self.limits.head_size, STATUS_LINE)
+        self._held = HeadBuffer(self.limits.head_size, STATUS_LINE, skips=False)
         self._fresh = b""
         self._eof = False
         self._method = "GET"
         self._asked: list[bytes] = []
         """Protocols that the server may change to."""
         self._is_head = False
+        self._interims = 0
         self._response: Response | None = None
         self._body: BodyReader | None = None
         self._writer: _BodyWriter | None = None
@@ -497,6 +505,7 @@ class ClientEngine:
     def next_cycle(self) -> None:
         """Be ready for the next request."""
         self._response = self._body = None
+        self._interims = 0
         self._is_head = self._closes = self._request_ended = self.response_ended = False
 
     def request(self, method: str, target: bytes, headers: Headers) -> bytes:
@@ -674,6 +683,9 @@ class ClientEngine:
         if isinstance(event, h11.InformationalResponse):
             if event.status_code == 101:
                 return self._switched(headers, event.reason, version)
+            self._interims += 1
+            if self._interims > _MOST_INTERIMS:
+                raise BadResponse(f"more than {_MOST_INTERIMS} interim responses")
             return Interim(event.status_code, headers)
         check_response_fields(headers, version)
         response = Response(event.status_code, headers, event.reason, version)

@@ -51,10 +51,11 @@ _names: set[bytes] = set()
 class HeadBuffer:
     """Holds bytes back until a whole head is there, so that heads are judged as a whole."""
 
-    __slots__ = ("_limit", "_scanned", "_start", "data")
+    __slots__ = ("_has_started", "_limit", "_scanned", "_skips", "_start", "data")
 
-    def __init__(self, limit: int, start: re.Pattern[bytes]) -> None:
+    def __init__(self, limit: int, start: re.Pattern[bytes], *, skips: bool = True) -> None:
         """*limit*: bytes that a head may have, with its empty line. *start*: what its first line matches.
+        *skips*: whether empty lines before it are passed over.
 
         The first line is looked at before the rest has come, so that whoever speaks another protocol
         hears at once, and not after a timeout.
@@ -62,10 +63,18 @@ class HeadBuffer:
         self.data = bytearray()
         self._limit = limit
         self._start = start
+        self._skips = skips
         self._scanned = 0
+        self._has_started = False
+        """Whether the first line was looked at."""
 
     def __len__(self) -> int:
         return len(self.data)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether more is held than the beginning of an empty line before a head."""
+        return len(self.data) > 1 or (len(self.data) == 1 and not self.data.startswith(b"\r"))
 
     def feed(self, data: bytes) -> None:
         self.data += data
@@ -75,10 +84,12 @@ class HeadBuffer:
 
         Raises OverflowError when it is too large and ValueError as soon as it cannot become one.
         """
-        # RFC 9112 §2.2: a server should ignore an empty line before a request line.
-        while self.data.startswith(b"\r\n"):
-            self._cut(2)
-        if not self.data or self.data == b"\r":
+        # RFC 9112 §2.2: a server should ignore an empty line before a request line. A client should not:
+        # bytes before a response are of the one before, which did not end where it said.
+        if self._skips:
+            while self.data.startswith(b"\r\n"):
+                self._cut(2)
+        if not self.has_begun:
             return None
         end = self.data.find(b"\r\n\r\n", max(0, self._scanned - 3))
         stop = end + 4 if end >= 0 else len(self.data)
@@ -87,8 +98,10 @@ class HeadBuffer:
         if stop > self._limit:
             raise OverflowError(f"head larger than {self._limit} bytes")
         if end < 0:
-            if b"\r\n" in self.data and not self._start.match(self.data):
-                raise ValueError("not a message head")
+            if not self._has_started and self.data.find(b"\r\n", max(0, self._scanned - 1)) >= 0:
+                if not self._start.match(self.data):
+                    raise ValueError("not a message head")
+                self._has_started = True
             self._scanned = stop
             return None
         return self._cut(stop)
@@ -101,6 +114,7 @@ class HeadBuffer:
         part = bytes(self.data[:stop])
         del self.data[:stop]
         self._scanned = 0
+        self._has_started = False
         return part
 
 

@@ -27,10 +27,10 @@ _NEVER_DROPPED = frozenset(
         b"content-length",
         b"forwarded",
         b"host",
+        b"via",
         b"x-forwarded-for",
         b"x-forwarded-host",
         b"x-forwarded-proto",
-        b"via",
     }
 ).union(IDENTITY)
 

@@ -44,6 +44,7 @@ _LOOKED_AT = int(
 )
 _NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.CLOSE)
 _LONGEST_KEPT = 2048
+_LENGTH = int(Trait.CONTENT_LENGTH)
 _GOOD_5XX = (501, 505)
 
 
@@ -139,7 +140,7 @@ class Arrivals:
         status, lines, traits, hops, length = seen
         if connection.is_head or status == 204 or status == 304:
             length = 0
-        if len(data) - end != length or traits & _NOT_ORDINARY:
+        if len(data) - end != length or traits & _NOT_ORDINARY or (status == 204 and traits & _LENGTH):
             return False
         if hops is not None:
             for place in reversed(hops):

@@ -691,6 +691,8 @@ class _Unanswered(BadResponse):
 def _check_present(exchange: Exchange) -> None:
     if exchange.disconnected:
         raise ClientError("the client left", 0)
+    if exchange.error is not None:  # no server has to see the beginning of what is known to be broken
+        raise exchange.error
 
 
 def _may_reuse(exchange: Exchange) -> bool:

@@ -58,12 +58,13 @@ async def served(where: Site, size: int) -> None:
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_the_corpus_of_raw_requests(name: str) -> None:
-    data, status = REQUESTS[name]
+    case = REQUESTS[name]
+    status = 200 if case.bodies else case.status  # of the first answer
 
     async def run() -> None:
         async with site(path) as where, where.client() as client:
-            client.send(data)
-            client.writer.write_eof() if status == 200 else None
+            client.send(case.data)
+            client.writer.write_eof() if case.status == 200 else None
             head = await client.until(b"\r\n")
             assert head.split()[1] == b"%d" % status
             rest = await client.rest()
@@ -366,6 +367,19 @@ async def test_idle_connections_are_closed_in_silence() -> None:
         clock.now += 76  # more than keep_alive
         where.http.tick(clock.now)
         assert await closes(used) == b""
+
+
+@on_both_loops
+async def test_halves_of_empty_lines_do_not_keep_a_connection() -> None:
+    """An empty line before a request is none of it, however it comes."""
+    clock = Clock()
+    async with site(empty, clock=clock) as where, where.client() as client:
+        for number in range(20):
+            clock.now += 0.5
+            client.send(b"\r\n"[number % 2 :][:1])
+            await served(where, number + 1)
+            where.http.tick(clock.now)
+        assert await closes(client) == b""
 
 
 @on_both_loops

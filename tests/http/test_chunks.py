@@ -80,6 +80,15 @@ def test_trailers(size: int) -> None:
     assert reader.is_over and reader.trailers == [(b"A", b"b"), (b"C", b"")]
 
 
+def test_trailers_are_read_once_each() -> None:
+    """Held is only the line that has not come to its end: else many small pieces would cost their square."""
+    reader = ChunkReader(most_fields=1000)
+    for byte in b"0\r\n" + b"A: b\r\n" * 500:
+        reader.read(bytes([byte]))
+        assert len(reader._data) < 6
+    assert reader.read(b"\r\n") == b"" and reader.is_over and len(reader.trailers) == 500
+
+
 def test_what_follows_is_given_back() -> None:
     reader, body = read(b"1\r\na\r\n0\r\n\r\nGET / HTTP", 1000)
     assert (body, reader.take_rest()) == (b"a", b"GET / HTTP")

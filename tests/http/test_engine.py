@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from lbkit.errors import BadResponse, ClientError
 from lbkit.http.engine import ClientEngine, ClientEvent, Limits, ServerEngine, ServerEvent
 from lbkit.http.messages import Body, End, Interim, Request, Response
-from tests.http.corpus import REQUESTS
+from tests.http.corpus import REQUESTS, RESPONSES, Answer
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 POST = b"POST /p HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
@@ -34,13 +35,27 @@ def joined(events: list[ServerEvent] | list[ClientEvent]) -> list[object]:
     return result
 
 
-def serve(engine: ServerEngine, data: bytes, size: int) -> list[object]:
-    """Feed *data* in pieces of *size*, answering every request; all events."""
-    seen: list[ServerEvent] = []
+def bodies_of(events: Sequence[object]) -> tuple[bytes, ...]:
+    """Of all requests of *events*, in order."""
+    bodies: list[bytes] = []
+    for event in events:
+        if isinstance(event, Request):
+            bodies.append(b"")
+        elif isinstance(event, Body):
+            bodies[-1] += event.data
+    return tuple(bodies)
+
+
+def serve(
+    engine: ServerEngine, data: bytes, size: int, seen: list[ServerEvent] | None = None
+) -> list[object]:
+    """Feed *data* in pieces of *size*, answering every request; all events, which are put in *seen* as they come."""
+    seen = [] if seen is None else seen
     for start in range(0, len(data), size):
         engine.receive(data[start : start + size])
         while True:
-            seen += events_of(engine)
+            while (event := engine.next_event()) is not None:
+                seen.append(event)
             if not engine.request_ended:
                 break
             engine.start(200, [(b"Content-Length", b"0")], b"")
@@ -54,16 +69,21 @@ def serve(engine: ServerEngine, data: bytes, size: int) -> list[object]:
 @pytest.mark.parametrize("name", REQUESTS)
 @pytest.mark.parametrize("size", [1, 7, 100_000])
 def test_the_corpus_in_pieces(name: str, size: int) -> None:
-    data, status = REQUESTS[name]
+    case = REQUESTS[name]
     engine = ServerEngine()
-    if status == 200:
-        events = serve(engine, data, size)
-        assert isinstance(events[0], Request) and isinstance(events[-1], End)
+    seen: list[ServerEvent] = []
+    if case.status == 200:
+        serve(engine, case.data, size, seen)
+        assert isinstance(seen[0], Request) and isinstance(seen[-1], End)
+        assert bodies_of(seen) == case.bodies
         return
     with pytest.raises(ClientError) as caught:
-        serve(engine, data, size)
-    assert caught.value.status == status
-    assert b"\r\n\r\n" in engine.start(status, [(b"Content-Length", b"0")], b"", close=True) + engine.end()
+        serve(engine, case.data, size, seen)
+    assert caught.value.status == case.status
+    assert bodies_of(seen)[: sum(isinstance(event, End) for event in seen)] == case.bodies
+    assert (
+        b"\r\n\r\n" in engine.start(case.status, [(b"Content-Length", b"0")], b"", close=True) + engine.end()
+    )
     assert not engine.keeps_alive
 
 
@@ -205,7 +225,7 @@ def test_the_limits_are_settings() -> None:
 
 @given(st.data())
 def test_a_damaged_request_is_refused_or_read_but_never_a_crash(data: st.DataObject) -> None:
-    damaged = damage(data, data.draw(st.sampled_from([request for request, _ in REQUESTS.values()])))
+    damaged = damage(data, data.draw(st.sampled_from([case.data for case in REQUESTS.values()])))
     with contextlib.suppress(ClientError):
         serve(ServerEngine(Limits(head_size=1000)), damaged, data.draw(st.integers(1, 200)))
 
@@ -238,6 +258,41 @@ def read(
         while (event := engine.next_event()) is not None:
             events.append(event)
     return engine, joined(events)
+
+
+def outcome(answer: Answer, size: int) -> tuple[ClientEngine, list[ClientEvent], bool]:
+    """Feed *answer* in pieces of *size*: the engine, all events, and whether it was refused at some point."""
+    engine = ClientEngine()
+    engine.request(answer.method, b"/", [(b"Host", b"h")])
+    engine.end()
+    events: list[ClientEvent] = []
+    data = answer.data
+    pieces = [data[start : start + size] for start in range(0, len(data), size)] + [b""] * answer.ends
+    try:
+        for piece in pieces:
+            engine.receive(piece)
+            while (event := engine.next_event()) is not None:
+                events.append(event)
+    except BadResponse:
+        return engine, events, True
+    return engine, events, False
+
+
+@pytest.mark.parametrize("name", RESPONSES)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_the_corpus_of_responses_in_pieces(name: str, size: int) -> None:
+    answer = RESPONSES[name]
+    engine, events, refused = outcome(answer, size)
+    finals = [event for event in events if not isinstance(event, Interim)]
+    assert refused == (answer.status == 502 or answer.cut)
+    if answer.status == 502:
+        assert not finals
+        return
+    head, *rest = finals
+    assert isinstance(head, Response) and head.status == answer.status
+    if not answer.cut:
+        assert joined(rest) == [*([Body(answer.body)] if answer.body else []), *rest[-1:]]
+        assert isinstance(rest[-1], End) and engine.reusable == answer.kept
 
 
 @pytest.mark.parametrize("size", [1, 3, 10_000])
@@ -292,7 +347,7 @@ def test_broken_responses(data: bytes, size: int) -> None:
         read(data, size)
 
 
-RESPONSES = [
+LONG_ONES = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc",
     b"HTTP/1.1 103 E\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nA: b\r\n\r\n",
     b"HTTP/1.0 200 OK\r\nConnection: close\r\n\r\nabc",
@@ -301,7 +356,9 @@ RESPONSES = [
 
 @given(st.data())
 def test_a_damaged_response_is_refused_or_read_but_never_a_crash(data: st.DataObject) -> None:
-    damaged = damage(data, data.draw(st.sampled_from(RESPONSES)))
+    damaged = damage(
+        data, data.draw(st.sampled_from([*LONG_ONES, *(answer.data for answer in RESPONSES.values())]))
+    )
     with contextlib.suppress(BadResponse):
         read(damaged, data.draw(st.integers(1, 100)), eof=data.draw(st.booleans()))
 

@@ -251,13 +251,14 @@ def test_a_whole_response_is_the_same_as_one_in_pieces(line: bytes, fields: list
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_what_the_corpus_refuses_is_never_taken(name: str) -> None:
-    data, status = REQUESTS[name]
-    head, end, _ = data.partition(b"\r\n\r\n")
-    if status not in (200, 431) and end and b"chunked" not in data:  # sizes are the engine's affair
+    case = REQUESTS[name]
+    head, end, _ = case.data.partition(b"\r\n\r\n")
+    # Sizes are the engine's affair, and so is what comes after a head that is good.
+    if case.status not in (200, 431) and end and b"chunked\r\n" not in case.data and not case.bodies:
         try:
             request = parse_request(head + end, 100)
         except ClientError as error:
-            assert error.status == status
+            assert error.status == case.status
         else:
             assert request is None or (
                 isinstance(request, Request) and get(request.headers, b"content-length") is not None

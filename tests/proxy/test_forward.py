@@ -15,12 +15,10 @@ from lbkit.asgi import serve
 from lbkit.asgi.types import Receive, Scope, Send
 from lbkit.errors import Exhausted
 from lbkit.exchange import Exchange, HttpSettings
-from lbkit.http.engine import Limits
 from lbkit.proxy.forward import ForwardSettings
 from lbkit.proxy_protocol import Header, HeaderParser
 from lbkit.server import Address, Server
 from tests.exchange.wire import GET, LAST_GET, Client, site
-from tests.http.corpus import REQUESTS
 from tests.proxy.upstreams import Behaviour, proxy, refusing, upstream
 from tests.support.loops import on_both_loops, until
 
@@ -456,6 +454,16 @@ async def test_a_client_that_leaves_half_way_through_the_response() -> None:
 
 
 @on_both_loops
+async def test_what_is_known_to_be_broken_is_not_even_begun_at_a_server() -> None:
+    async with upstream(once(OK)) as a, proxy(a.server) as lb, lb.site.client() as client:
+        client.send(POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n")
+        assert b" 400 " in await client.until(b"\r\n")
+        assert b"Connection: close" in await client.rest()
+        await until(lambda: not a.open)
+        assert a.server.counters.requests == 0
+
+
+@on_both_loops
 async def test_a_malformed_body_is_the_clients_fault() -> None:
     async with upstream(silent) as a, proxy(a.server) as lb, lb.site.client() as client:
         client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n")
@@ -513,34 +521,6 @@ async def test_a_server_on_a_unix_socket(tmp_path: Path) -> None:
         client = await stack.enter_async_context(lb.site.client())
         client.send(POST + b"Content-Length: 2\r\nConnection: close\r\n\r\nok")
         assert b"ok" in await client.rest()
-
-
-@pytest.mark.parametrize("name", REQUESTS)
-def test_what_is_refused_here_reaches_no_server_and_the_rest_reaches_it_once(name: str) -> None:
-    """Two readers that disagree on where a request ends are how requests are smuggled."""
-    data, status = REQUESTS[name]
-    in_body = status == 400 and b"chunked\r\n\r\n" in data and b"Content-Length" not in data
-
-    async def answer(exchange: Exchange) -> None:
-        while await exchange.read():
-            pass
-        await exchange.respond(200, [])
-
-    async def run() -> None:
-        roomy = HttpSettings(limits=Limits(fields=200))  # the proxy adds a few fields of its own
-        async with (
-            site(answer, roomy) as app,
-            proxy(Server("a", f"127.0.0.1:{app.port}")) as lb,
-            lb.site.client() as client,
-        ):
-            client.send(data)
-            assert (await client.until(b"\r\n")).split()[1] == b"%d" % status
-            counters = app.http.counters
-            assert counters.responses[2] == (status == 200), "only a whole request is answered"
-            if not in_body:  # then the head was good, and may have been sent on
-                assert counters.requests == (status == 200)
-
-    asyncio.run(run())
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
