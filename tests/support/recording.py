@@ -78,7 +78,7 @@ async def read_body(reader: asyncio.StreamReader, named: dict[bytes, list[bytes]
     body = b""
     while codings:
         size = await reader.readuntil(b"\r\n")
-        if not re.fullmatch(rb"[0-9a-f]+\r\n", size):  # lbkit writes no extensions
+        if not re.fullmatch(rb"[0-9A-Fa-f]+\r\n", size):  # proxies write no extensions
             raise Misread(f"chunk size: {size!r}")
         piece = await reader.readexactly(int(size, 16) + 2)
         if not piece.endswith(b"\r\n"):
