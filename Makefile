@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench bench-tcp bench-http bench-picks bench-simulation bench-papers bench-pressure bench-firewall bench-heads clean
+.PHONY: help up test lint bench bench-tcp bench-http bench-picks bench-simulation bench-papers bench-pressure bench-firewall bench-heads fuzz clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
@@ -15,6 +15,8 @@ help:
 	@echo "            bench-picks (beside uhashring), bench-firewall, bench-heads (beside h11, httptools), bench-simulation,"
 	@echo "            bench-papers (published experiments at full size); each alone takes ARGS. Not among them: bench-pressure, 10 000 idle connections,"
 	@echo "            5 000 busy ones, and a million one after the other, 4 minutes"
+	@echo "make fuzz   made-up input for every parser, a minute each; exit 1 when something was found."
+	@echo "            ARGS: names of targets, --seconds 600, --input FILE to run one again, --help"
 	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
 
 up:
@@ -42,5 +44,9 @@ bench-tcp bench-http bench-picks bench-firewall bench-heads bench-simulation ben
 	@sh setup.sh bench
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
 
+fuzz:
+	@sh setup.sh fuzz
+	@$(BIN)/python -m fuzz $(ARGS)
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .fuzz .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -27,7 +27,7 @@ covered() {
 }
 covered "$@" && exit 0
 # Groups installed earlier stay on the stamp, so that targets do not undo one another's work.
-for group in test lint bench; do covered "$group" && case " $want " in *" $group "*) ;; *) want="$want $group" ;; esac; done
+for group in test lint bench fuzz; do covered "$group" && case " $want " in *" $group "*) ;; *) want="$want $group" ;; esac; done
 
 find_python() {
     for candidate in "${PYTHON:-python3}" python3 python3.14 python3.13 python3.12 python3.11; do

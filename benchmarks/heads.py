@@ -2,15 +2,15 @@
 
 A browser's request is parsed, and made into what is sent on to a server: without the fields for one hop, with
 X-Forwarded-* and Via. That is all that http mode does with a head between two sockets when it does not go
-express. The heads are about 500 bytes with 12 fields, and all different, but of the few programs that a listener
-sees; what the parser learns of them it has learnt. All cases take turns, the empty loop's own time is taken off,
-the median counts.
+express. The heads are about 500 bytes with 12 fields, and all different, but of the few programs that a
+listener sees; what the parser learns of them it has learnt. All cases take turns, the empty loop's own time
+is taken off, the median counts.
 
 Mark, missed with exit code 1: parse and rewrite at most 12 µs.
 
-Beside it, without a mark: the same for a head that is not in the plain common form and goes through the strict
-checks and h11; h11 and, where it is installed, httptools (llhttp, the C parser of Node.js), which parse and no
-more, and check less.
+Beside it, without a mark: the same for a head that is not in the plain common form and goes through the
+strict checks and h11; h11 and, where it is installed, httptools (llhttp, the C parser of Node.js), which
+parse and no more, and check less.
 """
 
 from __future__ import annotations

@@ -271,7 +271,7 @@ def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | No
                         traits |= _CLOSE
                     elif option != b"keep-alive":
                         return None
-                elif kind == _CODING and value.lower() != b"chunked":
+                elif kind == _CODING and value != b"chunked":  # else it is normalised
                     return None
                 if hops is None:
                     hops = []
