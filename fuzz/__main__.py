@@ -1,9 +1,9 @@
 """``make fuzz ARGS="[TARGET …] [--seconds N]"``: made-up bytes for every parser, each for a bounded time.
 
-Each target runs in a process of its own under atheris, which follows the code's branches, and begins with what
-the tests have and what earlier runs have kept in ``.fuzz/``. Exit code 1 when an input was found for which
-something does not hold, with the path of that input; ``--input`` runs it again, without atheris and with a
-traceback.
+Each target runs in a process of its own under atheris, which follows the code's branches, and begins with
+what the tests have and what earlier runs have kept in ``.fuzz/``. Exit code 1 when an input was found for
+which something does not hold, with the path of that input; ``--input`` runs it again, without atheris and
+with a traceback.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def show(outcomes: Sequence[Outcome], seconds: int) -> Table:
     for column in ("target", "runs", "runs/s", "inputs kept", ""):
         table.add_column(column, justify="right" if column else "left")
     for one in outcomes:
-        verdict = "" if one.is_good else f"[red]{one.found or 'ended'}[/red]"
+        verdict = "" if one.is_good else f"[red]{'found' if one.found else 'ended'}[/red]"
         table.add_row(one.target.name, str(one.runs), f"{one.runs / seconds:.0f}", str(one.kept), verdict)
     return table
 

@@ -1,4 +1,4 @@
-"""One target under atheris, for `fuzz.__main__`: ``python -m fuzz.child NAME [options and folders of libFuzzer]``."""
+"""One target under atheris, for `fuzz.__main__`: ``python -m fuzz.child NAME [libFuzzer's arguments]``."""
 
 from __future__ import annotations
 

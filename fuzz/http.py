@@ -242,7 +242,11 @@ def check_ranges(data: bytes) -> None:
 
 def fields_of(data: bytes, names: tuple[bytes, ...]) -> Headers:
     """The lines of *data* as values of *names* in turn; what no parser would have let through is left out."""
-    values = [line for line in data.split(b"\n") if not line.translate(None, bytes(range(32, 256)))]
+    values = [
+        line
+        for line in data.split(b"\n")
+        if not line.translate(None, bytes(range(32, 127)) + bytes(range(128, 256)))
+    ]
     return [(names[place % len(names)], value.strip()) for place, value in enumerate(values)]
 
 

@@ -340,8 +340,15 @@ def _check_listener(config: Config, listener: ListenerConfig, path: str, problem
         if listener.mode == "http" and route.sni is not None:
             problems.add(f"{here}.sni", 'needs mode = "tcp"; in http mode routes go by "host"')
         _check_pool_exists(route.pool, config.pools, f"{here}.pool", problems)
-        if route.static is not None and not Path(route.static).is_dir():
+        if route.static is not None and not _is_folder(route.static):
             problems.add(f"{here}.static", f'"{route.static}" is not a folder')
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        return Path(path).is_dir()
+    except OSError:  # a name too long, or a folder on the way that may not be looked into
+        return False
 
 
 def _check_firewall(

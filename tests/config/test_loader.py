@@ -96,6 +96,7 @@ def changed(old: str, new: str) -> str:
             'listeners.web.routes[2]: needs one of "pool", "static", "redirect" and "answer"',
         ),
         (changed('static = "."', 'static = "nope"'), 'listeners.web.routes[1].static: "nope" is not a folder'),
+        (changed('static = "."', f'static = "{"x" * 300}"'), 'listeners.web.routes[1].static: "' + "x" * 300 + '" is not a folder'),
         (changed('path = "/static/"', 'path = "static"'), 'listeners.web.routes[1].path: "static" must start with "/"'),
         (
             changed('"active_passive"', '"activ_passive"'),
