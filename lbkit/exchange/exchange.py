@@ -22,6 +22,10 @@ Work: TypeAlias = Callable[[], Awaitable[None]]
 Peer: TypeAlias = "tuple[str, int] | None"
 
 
+_SMALL = 1024
+"""Pieces of a body below this many bytes are joined: kept each by itself they would cost many times their size."""
+
+
 class PromptHandler(Protocol):
     """A handler that can answer without a task, where nothing has to be waited for in between."""
 
@@ -338,7 +342,11 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """A piece of the request's body."""
-        self._chunks.append(data)
+        chunks = self._chunks
+        if chunks and len(chunks[-1]) < _SMALL:
+            chunks[-1] += data
+        else:
+            chunks.append(data)
         self._buffered += len(data)
         self._wake()
 

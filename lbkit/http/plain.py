@@ -76,6 +76,7 @@ _MEANINGS: dict[bytes, int] = {
     b"x-forwarded-for": _CLAIM,
     b"x-forwarded-proto": _CLAIM,
     b"x-forwarded-host": _CLAIM,
+    b"max-forwards": _CLAIM,
     **dict.fromkeys(IDENTITY, _CLAIM),
 }
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -55,7 +55,7 @@ from lbkit.exchange import Exchange, Work
 from lbkit.exchange.exchange import Peer
 from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Form, Hop, forwarded_headers, hop_lines
-from lbkit.http.hop_by_hop import end_to_end
+from lbkit.http.hop_by_hop import COUNTED, end_to_end, hops_left, one_hop_on
 from lbkit.http.messages import Headers, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait
 from lbkit.http.trailers import takes_trailers
@@ -215,9 +215,10 @@ class Forwarder:
 
     def begin(self, exchange: Exchange) -> Work | None:
         """See `PromptHandler.begin`. Raises NoServerAvailable."""
-        if self._cookie or exchange.request.has_body or not _may_reuse(exchange):
+        request = exchange.request
+        if self._cookie or request.has_body or not _may_reuse(exchange) or request.method in COUNTED:
             return partial(self, exchange)
-        if exchange.request.plain is None and asked_protocols(exchange.request, self.settings.upgrades):
+        if request.plain is None and asked_protocols(request, self.settings.upgrades):
             return partial(self, exchange)
         pool, now = self.pool, self._clock()
         if pool.settings.send_proxy:
@@ -238,6 +239,9 @@ class Forwarder:
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer *exchange*; raises NoServerAvailable, a ServerError or ClientError where it can't be."""
+        if exchange.request.method in COUNTED and hops_left(exchange.request.headers) == 0:
+            await exchange.respond(200 if exchange.request.method == "OPTIONS" else 501, [])
+            return
         await self.serve(exchange, None, _may_reuse(exchange))
 
     async def again(self, exchange: Exchange, server: Server) -> None:
@@ -501,6 +505,8 @@ class Forwarder:
     def _request_headers(self, exchange: Exchange, server: Server) -> Headers:
         request = exchange.request
         headers = without(end_to_end(request.headers), {b"expect"})
+        if request.method in COUNTED:
+            headers = one_hop_on(headers)
         if get(headers, b"host") is None:
             headers.insert(0, (b"Host", _host_of(server.address)))
         client = exchange.client[0] if exchange.client else ""

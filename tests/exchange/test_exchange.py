@@ -35,6 +35,24 @@ async def test_a_chunked_request() -> None:
     assert answer.endswith(b"\r\n\r\nhello!")
 
 
+async def test_many_small_pieces_of_a_body_cost_no_more_than_it() -> None:
+    """Nobody reads meanwhile: each kept by itself would cost forty times its size."""
+    size = 20_000
+
+    async def handler(exchange: Exchange) -> None:
+        while exchange._buffered < size:
+            await asyncio.sleep(0)
+        assert len(exchange._chunks) <= size / 1024 + 1
+        await echo(exchange)
+
+    async with site(handler) as where, where.client() as client:
+        client.send(POST + b"Content-Length: %d\r\n\r\n" % size)
+        for number in range(size):
+            client.send(b"%d" % (number % 10))
+            await asyncio.sleep(0)
+        assert (await client.response())[2] == b"0123456789" * (size // 10)
+
+
 @on_both_loops
 async def test_a_streamed_response_is_chunked_or_ends_with_the_connection() -> None:
     async def stream(exchange: Exchange) -> None:

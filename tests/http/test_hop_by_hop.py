@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from lbkit.http.hop_by_hop import HOP_BY_HOP, end_to_end
+import pytest
+
+from lbkit.http.hop_by_hop import HOP_BY_HOP, end_to_end, hops_left, one_hop_on
 
 
 def test_all_of_the_list_are_removed_whatever_their_case() -> None:
@@ -18,3 +20,27 @@ def test_connection_cannot_take_away_what_servers_rely_on() -> None:
     headers.append((b"X-Client-Certificate-Verify", b"NONE"))
     listed = b"host, x-forwarded-for, content-length, x-client-certificate-verify"
     assert end_to_end([(b"Connection", listed), *headers]) == headers
+
+
+@pytest.mark.parametrize(
+    ("value", "left"),
+    [
+        (b"3", 3),
+        (b"0", 0),
+        (b"007", 7),
+        (b"", None),
+        (b"-1", None),
+        (b"1 ", None),
+        (b"x", None),
+        (b"1" * 30, None),
+    ],
+)
+def test_max_forwards(value: bytes, left: int | None) -> None:
+    headers = [(b"A", b"b"), (b"max-Forwards", value)]
+    assert hops_left(headers) == left
+    expected = headers if left is None else [(b"A", b"b"), (b"Max-Forwards", b"%d" % (left - 1))]
+    assert one_hop_on(headers) == expected
+
+
+def test_without_max_forwards() -> None:
+    assert hops_left([]) is None and one_hop_on([(b"A", b"b")]) == [(b"A", b"b")]

@@ -122,6 +122,32 @@ def test_fields_for_the_next_hop(name: str, body: bool) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("method", "value", "status", "sent"),
+    [
+        ("OPTIONS", b"3", 200, b"Max-Forwards: 2"),
+        ("TRACE", b"1", 200, b"Max-Forwards: 0"),
+        ("OPTIONS", b"0", 200, None),
+        ("TRACE", b"0", 501, None),
+        ("OPTIONS", b"x", 200, b"Max-Forwards: x"),
+        ("GET", b"0", 200, b"Max-Forwards: 0"),
+    ],
+)
+def test_max_forwards(method: str, value: bytes, status: int, sent: bytes | None) -> None:
+    """RFC 9110 §7.6.2: counted down for these methods, and at 0 it is answered here."""
+
+    async def run() -> None:
+        async with recorded() as (behind, lb), lb.site.client() as client:
+            for _ in range(2):  # the second one could go express
+                client.send(
+                    b"%b /a HTTP/1.1\r\nHost: h\r\nMax-Forwards: %b\r\n\r\n" % (method.encode(), value)
+                )
+                assert (await client.response())[0] == status
+            assert [sent in seen.lines for seen in behind.seen] == ([] if sent is None else [True, True])
+
+    asyncio.run(run())
+
+
 class Script:
     """Answers the second request with *answer*, in pieces of *size*, and all others with a small one."""
 

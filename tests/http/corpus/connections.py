@@ -140,6 +140,9 @@ PASSED: dict[str, Passed] = {
         (),
         (b"x_forwarded", b"x-forwarded_"),
     ),
+    "Connection names Max-Forwards": Passed(
+        "RFC 9110 §7.6.1", (b"Connection: Max-Forwards", b"Max-Forwards: 3"), (), (b"max-forwards:",)
+    ),
     "max-forwards of a GET": Passed("RFC 9110 §7.6.2: ignored", (b"Max-Forwards: 0",), (b"Max-Forwards: 0",)),
     "blanks around a value": Passed("RFC 9112 §5.1", (b"A:  b \t",), (b"A: b",)),
 }
