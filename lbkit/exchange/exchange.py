@@ -23,7 +23,7 @@ Peer: TypeAlias = "tuple[str, int] | None"
 
 
 _SMALL = 1024
-"""Pieces of a body below this many bytes are joined: kept each by itself they would cost many times their size."""
+"""Pieces of a body of fewer bytes are joined: each kept by itself would cost many times its size."""
 
 
 class PromptHandler(Protocol):
