@@ -46,7 +46,7 @@ _CODING = int(Trait.TRANSFER_ENCODING)
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]+")
 _END = End()
-_MOST_INTERIMS = 100  # before a final response: a server that sends them for ever is not at work
+_MOST_INTERIMS = 32  # before a final response: a server that sends them for ever is not at work
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,8 +164,8 @@ CASES: dict[str, Answer] = {
         "RFC 9112 §6.3 rule 1", b"HTTP/1.1 103 E\r\nContent-Length: 3\r\n\r\n" + LENGTH, 200, b"abc"
     ),
     "interim and no more": refused("RFC 9110 §15.2", b"HTTP/1.1 103 E\r\n\r\n", ends=True),
-    "100 interim answers": Answer("a limit", b"HTTP/1.1 102 P\r\n\r\n" * 100 + LENGTH, 200, b"abc"),
-    "101 interim answers": refused("a limit", b"HTTP/1.1 102 P\r\n\r\n" * 101 + LENGTH),
+    "32 interim answers": Answer("a limit", b"HTTP/1.1 102 P\r\n\r\n" * 32 + LENGTH, 200, b"abc"),
+    "33 interim answers": refused("a limit", b"HTTP/1.1 102 P\r\n\r\n" * 33 + LENGTH),
     "101 unasked": refused(
         "RFC 9110 §15.2.2", b"HTTP/1.1 101 S\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n"
     ),
