@@ -24,6 +24,8 @@ _SIZE_LINE = re.compile(
 _SIZE_BEGINNING = re.compile(rb"[0-9A-Fa-f]{1,16}(?:[ \t]*(?:;[\t\x20-\x7e\x80-\xff]*)?)?\r?")
 _FIELD_LINE = re.compile(rb"(%b):[\t ]*([\t\x20-\x7e\x80-\xff]*)" % _TOKEN)
 _FIELD_BEGINNING = re.compile(rb"(?:%b(?::[\t\x20-\x7e\x80-\xff]*)?)?\r?" % _TOKEN)
+_NAME = re.compile(_TOKEN)
+_TEXT = re.compile(rb"[\t\x20-\x7e\x80-\xff]+")
 _LONGEST_SIZE_LINE = 4096
 _MOST_EXTENSIONS = 16 * 1024
 _LARGEST = 2**63
@@ -35,11 +37,25 @@ _SIZE, _DATA, _DATA_END, _TRAILERS, _OVER = range(5)
 class ChunkReader:
     """Takes the bytes of one chunked body. `read` as often as bytes come, until `is_over`."""
 
-    __slots__ = ("_data", "_extensions", "_left", "_most_fields", "_place", "_room", "trailers")
+    __slots__ = (
+        "_data",
+        "_extensions",
+        "_goes_on",
+        "_left",
+        "_most_fields",
+        "_most_held",
+        "_place",
+        "_room",
+        "trailers",
+    )
 
     def __init__(self, most_trailers: int = 16 * 1024, most_fields: int = 100) -> None:
         """*most_trailers*: bytes that the trailers may have; *most_fields*: how many they may be."""
         self._data = b""
+        self._goes_on: re.Pattern[bytes] | None = None
+        """What may follow the line that is held and leaves it as good as it is, without another look at all
+        of it: else a line that comes in many pieces would cost its square."""
+        self._most_held = 0
         self._place = _SIZE
         self._left = 0
         self._extensions = 0
@@ -55,8 +71,14 @@ class ChunkReader:
 
     def read(self, data: bytes) -> bytes:
         """What *data* adds to the body. Raises ValueError where it breaks the coding."""
-        if self._data:
-            data = self._data + data
+        held = self._data
+        if held:
+            goes_on = self._goes_on
+            if goes_on is not None and goes_on.fullmatch(data) and len(held) + len(data) <= self._most_held:
+                self._data = held + data
+                return b""
+            data = held + data
+        self._goes_on = None
         pieces: list[bytes] = []
         position, size = 0, len(data)
         while True:
@@ -114,6 +136,8 @@ class ChunkReader:
             return
         if len(data) - position > _LONGEST_SIZE_LINE or not _SIZE_BEGINNING.fullmatch(data, position):
             raise ValueError("malformed chunk size")
+        if data.find(b";", position) >= 0 and not data.endswith(b"\r"):
+            self._goes_on, self._most_held = _TEXT, _LONGEST_SIZE_LINE
 
     def _trailers(self, data: bytes, position: int) -> int:
         """Take the lines that are complete, each once, up to the empty one; the place behind them."""
@@ -135,4 +159,7 @@ class ChunkReader:
             raise ValueError("trailers too large")
         if not _FIELD_BEGINNING.fullmatch(data, position):
             raise ValueError("malformed trailers")
+        if not data.endswith(b"\r"):
+            self._goes_on = _TEXT if data.find(b":", position) >= 0 else _NAME
+            self._most_held = self._room
         return position

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import h11
 import pytest
@@ -87,6 +88,27 @@ def test_trailers_are_read_once_each() -> None:
         reader.read(bytes([byte]))
         assert len(reader._data) < 6
     assert reader.read(b"\r\n") == b"" and reader.is_over and len(reader.trailers) == 500
+
+
+def test_a_line_that_drips_in_is_not_read_again_for_each_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    for name in ("_check_beginning", "_trailers"):
+        method = getattr(ChunkReader, name)
+
+        def look(
+            self: ChunkReader, data: bytes, position: int, method: Callable[..., int | None] = method
+        ) -> int | None:
+            looks.append(len(data))
+            return method(self, data, position)
+
+        monkeypatch.setattr(ChunkReader, name, look)
+    line, trailers = (
+        b"1;a=" + b"b" * 1000 + b"\r\nx\r\n0\r\n",
+        b"A" * 1000 + b": " + b"b" * 1000 + b"\r\n\r\n",
+    )
+    reader, body = read(line + trailers, 1)
+    assert (body, reader.is_over, len(reader.trailers)) == (b"x", True, 1)
+    assert len(looks) < 30
 
 
 def test_what_follows_is_given_back() -> None:
