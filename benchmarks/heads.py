@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module, metadata
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import click
 import h11
@@ -38,6 +39,7 @@ from lbkit.exchange import Exchange
 from lbkit.http.engine import Limits, ServerEngine
 from lbkit.http.messages import Request
 from lbkit.http.plain import parse_request
+from lbkit.http.targets import Target
 from lbkit.pool import Pool, make_balancer
 from lbkit.proxy.forward import Forwarder
 from lbkit.proxy.ticker import Ticker
@@ -89,13 +91,13 @@ def heads(rng: random.Random, *, plain: bool = True) -> list[bytes]:
     ]
 
 
-class Carried:
-    """What a forwarder looks at of an exchange, for one after the other."""
+class Wire:
+    """What an exchange wants to know of the connection that it is on."""
 
     client = ("192.0.2.7", 50_000)
+    server = ("192.0.2.8", 80)
     scheme = "http"
     identity = ()
-    request: Request
 
 
 class Rewriter:
@@ -106,28 +108,27 @@ class Rewriter:
         self._server = Server("a", "127.0.0.1:1")
         pool = Pool("p", [self._server], make_balancer("round_robin", random.Random(7)))
         self._forwarder = Forwarder(pool, "lbkit", ticker=Ticker(loop), clock=loop.time)
-        self._carried = Carried()
+        wire: Any = Wire()
+        self.exchange = Exchange(wire, Request("GET", Target(b"/", b"", b"/"), []), 1, body_buffer=0)
         self._limits = Limits()
         loop.close()
 
     def plain(self, some: Sequence[bytes]) -> None:
-        carried, rewrite = self._carried, self._forwarder._head_as_it_is
-        exchange: Exchange = carried  # type: ignore[assignment]
+        exchange, rewrite = self.exchange, self._forwarder._head_as_it_is
         for head in some:
             request = parse_request(head, 100)
             assert request is not None
-            carried.request = request
+            exchange.request = request
             rewrite(exchange)
 
     def strict(self, some: Sequence[bytes]) -> None:
-        carried, rewrite = self._carried, self._forwarder._request_headers
-        exchange: Exchange = carried  # type: ignore[assignment]
+        exchange, rewrite = self.exchange, self._forwarder._request_headers
         for head in some:
             engine = ServerEngine(self._limits)
             engine.receive(head)
             request = engine.next_event()
             assert isinstance(request, Request)
-            carried.request = request
+            exchange.request = request
             rewrite(exchange, self._server)
 
 

@@ -28,7 +28,7 @@ def test_the_heads_are_what_they_are_called() -> None:
 def test_the_rewriter_rewrites() -> None:
     rewriter, head = Rewriter(), heads(random.Random(1))[0]
     rewriter.plain([head])
-    sent = rewriter._forwarder._head_as_it_is(rewriter._carried)  # type: ignore[arg-type]
+    sent = rewriter._forwarder._head_as_it_is(rewriter.exchange)
     assert sent is not None and b"X-Forwarded-For: 192.0.2.7\r\n" in sent and b"Connection" not in sent
     rewriter.strict(heads(random.Random(1), plain=False)[:1])
 
