@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from fuzz.__main__ import Outcome, show
 from fuzz.targets import TARGETS
 from tests.support.processes import ROOT
 
@@ -50,3 +52,13 @@ def test_an_input_is_run_again(tmp_path: Path) -> None:
 
 def test_a_name_that_is_none(tmp_path: Path) -> None:
     assert "'cookie' is not one of" in fuzz("cookie", folder=tmp_path).stderr
+
+
+def test_what_was_found_is_told() -> None:
+    target = TARGETS["cookies"]
+    good, ended = (Outcome(target, 100, 3, None, "", status) for status in (0, 1))
+    found = Outcome(target, 100, 3, Path("x"), "", 77)
+    assert (good.is_good, ended.is_good, found.is_good) == (True, False, False)
+    table = show([good, ended, found], 10)
+    assert list(table.columns[2].cells) == ["10"] * 3
+    assert [re.sub(r"\[.*?\]", "", str(cell)) for cell in table.columns[4].cells] == ["", "ended", "found"]

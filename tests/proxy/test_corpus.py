@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.exchange.h2_client import GET as GET2
+from tests.exchange.h2_client import h2_site
 from tests.exchange.wire import GET, LAST_GET, Client
-from tests.http.corpus import PASSED, REQUESTS, RESPONSES, Answer, Case
+from tests.http.corpus import H2_REQUESTS, PASSED, REQUESTS, RESPONSES, Answer, Case
 from tests.proxy.upstreams import Proxy, Upstream, proxy, upstream
 from tests.support.loops import on_both_loops, until
 from tests.support.recording import Recorder, read_response, recorder
@@ -219,3 +221,27 @@ async def test_many_requests_at_once_that_nobody_can_answer() -> None:
     async with proxy() as lb, lb.site.client() as client:
         client.send(GET * 999 + LAST_GET)
         assert (await client.rest()).count(b"HTTP/1.1 503 ") == 1000
+
+
+@pytest.mark.parametrize("name", H2_REQUESTS)
+def test_requests_of_http2(name: str) -> None:
+    """The server behind speaks HTTP/1.1, and sees what was said and nothing else."""
+    case = H2_REQUESTS[name]
+
+    async def run() -> None:
+        async with recorded() as (behind, lb), h2_site(lb.site.http.handler) as client:
+            base = [field for field in GET2 if field[0] != b":method"] + [(b":method", b"POST")]
+            number = client.request(*case.fields, base=base, end=case.body is None)
+            if case.body is not None:
+                client.body(number, case.body, end=True)
+            await client.until(lambda: number in client.ended or number in client.reset or client.goaway)
+            if case.status:
+                assert (await client.response(number))[0] == case.status
+            else:
+                assert number not in client.ended
+            assert not lb.pool.open_sessions
+            assert not behind.misread
+            expected = [("POST", "/", case.body or b"")] if case.status == 200 else []
+            assert [seen.what for seen in behind.seen] == expected
+
+    asyncio.run(run())

@@ -6,10 +6,10 @@ refused as well, it is in the grammar, and what is sent on of it is written anew
 
 from __future__ import annotations
 
-from tests.http.corpus import chunked, connections, fields, framing, responses, start_lines
+from tests.http.corpus import chunked, connections, fields, framing, h2, responses, start_lines
 from tests.http.corpus.cases import Answer, Case, Passed
 
-__all__ = ["PASSED", "REQUESTS", "RESPONSES", "Answer", "Case", "Passed"]
+__all__ = ["H2_REQUESTS", "PASSED", "REQUESTS", "RESPONSES", "Answer", "Case", "Passed"]
 
 REQUESTS: dict[str, Case] = {
     **start_lines.CASES,
@@ -18,5 +18,6 @@ REQUESTS: dict[str, Case] = {
     **chunked.CASES,
     **connections.CASES,
 }
+H2_REQUESTS = h2.CASES
 PASSED: dict[str, Passed] = connections.PASSED
 RESPONSES: dict[str, Answer] = responses.CASES
