@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from lbkit.errors import BadResponse
 from lbkit.exchange import Exchange
 from lbkit.http.hop_by_hop import end_to_end
 from lbkit.http.messages import Body, End, Headers, Interim, Response, get_all, without
@@ -23,8 +22,6 @@ from lbkit.proxy.upstream import UpstreamConnection
 __all__ = ["Passage"]
 
 _CODING = int(Trait.TRANSFER_ENCODING)
-_MOST_INTERIM = 32
-"""1xx before an answer; a server that sends more will hardly ever come to its answer."""
 
 
 class Passage:
@@ -38,7 +35,6 @@ class Passage:
         "_connection",
         "_edit",
         "_exchange",
-        "_interim",
         "_is_over",
         "_is_waiting",
         "_on_end",
@@ -64,7 +60,6 @@ class Passage:
         self._edit = edit
         self._on_switch = on_switch
         self._is_over = False
-        self._interim = 0
         self._is_waiting = False
         """For a slow client."""
 
@@ -145,9 +140,6 @@ class Passage:
 
     def _pass_interim(self, interim: Interim) -> None:
         """Early hints and the like; a 100 is for the proxy, which has answered the client's Expect itself."""
-        self._interim += 1
-        if self._interim > _MOST_INTERIM:
-            raise BadResponse(f"more than {_MOST_INTERIM} interim answers")
         if interim.status != 100:
             headers = without(
                 end_to_end(interim.headers), {b"content-length"}

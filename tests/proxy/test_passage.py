@@ -104,14 +104,6 @@ def test_interim_answers_are_passed_on_but_for_a_100() -> None:
     assert target.sent == [(103, [(b"Link", b"x")]), [b"HTTP/1.1 200 OK", b"Content-Length: 3"], "end"]
 
 
-def test_interim_answers_without_end() -> None:
-    source, target = Source(*[Interim(100, [])] * 33), Target()
-    one, told = passage(source, target)
-    one.received()
-    (error,) = told
-    assert isinstance(error, BadResponse) and target.sent == []
-
-
 def test_trailers_go_to_who_takes_them() -> None:
     end = End([(b"A", b"b"), (b"Host", b"x")])
     for headers, sent in (([(b"TE", b"trailers")], [(b"A", b"b")]), ([], "end")):
