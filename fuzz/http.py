@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 from collections.abc import Iterator
 
 from fuzz.target import Target, agree, pieces
@@ -18,7 +19,9 @@ from lbkit.http.hop_by_hop import HOP_BY_HOP, end_to_end
 from lbkit.http.messages import Body, End, Headers, Interim, Request, Response, get_all, without
 from lbkit.http.plain import parse_request, parse_response
 from lbkit.http.ranges import parse_range
+from lbkit.http.rfc7239 import clients_of, element
 from lbkit.http.targets import parse_target
+from lbkit.http.tracing import parse_traceparent, valid_tracestate
 from lbkit.proxy.keys import cookie_of
 from tests.http.corpus import PASSED, REQUESTS, RESPONSES
 
@@ -294,6 +297,28 @@ def check_forwarded(data: bytes) -> None:
             assert get_all(sent, b"x-forwarded-for") == ([hop.ip.encode()] if hop.ip else [])
 
 
+def check_elements(data: bytes) -> None:
+    """RFC 7239: only addresses come out, and one more hop says that and no other."""
+    values = [value for _, value in fields_of(data, (b"Forwarded",)) if value]
+    clients = clients_of(values)
+    for client in clients:
+        assert not client or ipaddress.ip_address(client)
+    for last in ("192.0.2.7", "2001:db8::1", ""):
+        told = clients_of([*values, element(last, "https", b'a"\\.example:80')])
+        assert told == [*clients, last] or (not clients and (not told or told == [last]))
+
+
+def check_traces(data: bytes) -> None:
+    """What is read is written as the same."""
+    values = [value for _, value in fields_of(data, (b"traceparent",))]
+    parent = parse_traceparent(values[:1])
+    if parent is not None:
+        assert parse_traceparent([bytes(parent)]) == parent
+        assert parse_traceparent([bytes(parent)] * 2) is None
+    state = valid_tracestate(values)
+    assert not state or valid_tracestate([state]) == state
+
+
 def check_cookies(data: bytes) -> None:
     """A cookie is one part of the field."""
     for name in (b"a", b"", b"session"):
@@ -331,6 +356,23 @@ TARGETS = (
         (
             b"192.0.2.1, ::1\nhttps\nx\nfor=a\n1.0 x\nVia\nh",
             b"\n".join(c for p in PASSED.values() for c in p.sent),
+        ),
+    ),
+    Target(
+        "elements",
+        check_elements,
+        (
+            b'for=192.0.2.1;proto=http, for="[2001:db8::1]:80"',
+            b"for=unknown;by=_x\nfor=192.0.2.1",
+            b'for="a\\"b"',
+        ),
+    ),
+    Target(
+        "traces",
+        check_traces,
+        (
+            b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\na=b,c@d=e",
+            b"01-" + b"1" * 32 + b"-" + b"2" * 16 + b"-00-x",
         ),
     ),
     Target("cookies", check_cookies, (b"a=b; session=c", b'a="b";;=c', b"=; a")),
