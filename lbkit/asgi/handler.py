@@ -107,7 +107,9 @@ class _Call:
             raise RuntimeError("http.response.body came after the response's end")
         if not exchange.started:
             if not more:
-                await exchange.respond(*self._head, bytes(body))
+                exchange.send_whole(*self._head, bytes(body))
+                if exchange.is_clogged:
+                    await exchange.drain()
                 return
             await exchange.start(*self._head)
         await exchange.write(bytes(body))

@@ -9,9 +9,11 @@ from urllib.parse import unquote
 from lbkit.asgi.types import Scope
 from lbkit.exchange import Exchange
 from lbkit.http.forwarded import Hop, client_of, scheme_of
+from lbkit.http.plain import Trait
 
 __all__ = ["SPEC_VERSION", "http_scope"]
 
+_CLAIM = int(Trait.CLAIM)
 SPEC_VERSION = "2.3"
 """From 2.4 on, `send` would have to raise for a client that is gone; here it does nothing then."""
 
@@ -25,21 +27,30 @@ def http_scope(
     decoded once and keeps its dot segments, which are the application's to judge.
     """
     request = exchange.request
-    hop = Hop(exchange.client[0] if exchange.client else "", exchange.scheme, request.version)
-    forwarded = client_of(request.headers, hop, trusted)
+    client, scheme = exchange.client, exchange.scheme
+    if request.plain is None or request.plain.traits & _CLAIM:
+        hop = Hop(client[0] if client else "", scheme, request.version)
+        forwarded = client_of(request.headers, hop, trusted)
+        client = (forwarded, 0) if forwarded else client
+        scheme = scheme_of(request.headers, hop, trusted)
     raw_path = request.target.raw_path
+    path = raw_path.decode("ascii")
+    if "%" in path:
+        path = unquote(path)
+    if root_path:
+        path, raw_path = root_path + path, root_path.encode() + raw_path
     scope: Scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
         "http_version": request.version,
         "method": request.method,
-        "scheme": scheme_of(request.headers, hop, trusted),
-        "path": root_path + unquote(raw_path.decode("ascii")),
-        "raw_path": root_path.encode() + raw_path,
+        "scheme": scheme,
+        "path": path,
+        "raw_path": raw_path,
         "query_string": request.target.query,
         "root_path": root_path,
         "headers": [(name.lower(), value) for name, value in request.headers],
-        "client": (forwarded, 0) if forwarded else exchange.client,
+        "client": client,
         "server": exchange.server,
         "extensions": {},
     }

@@ -212,6 +212,14 @@ class Exchange:
         self, status: int, headers: Headers, body: bytes = b"", reason: bytes | None = None
     ) -> None:
         """The whole response in one write; Content-Length is added where it is missing."""
+        self.send_whole(status, headers, body, reason)
+        if self._wire.is_clogged:
+            await self._wire.drain()
+
+    def send_whole(
+        self, status: int, headers: Headers, body: bytes = b"", reason: bytes | None = None
+    ) -> None:
+        """`respond`, without waiting for a slow client."""
         self._check_open(started=False)
         unknown = status == 304 or (self.request.method == "HEAD" and not body)
         if get(headers, b"content-length") is None and not unknown:
@@ -222,7 +230,6 @@ class Exchange:
         self.status = status
         self.count_out(len(body))
         self._wire.send_whole(status, headers, reason, body)
-        await self._wire.drain()
 
     async def respond_error(self, status: int, headers: Headers | None = None) -> None:
         """A small page that names *status*; *headers* are added to it."""

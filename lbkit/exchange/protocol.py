@@ -25,13 +25,13 @@ from functools import partial
 from typing import Any, Protocol, cast
 
 from lbkit.errors import ClientError
-from lbkit.exchange.answering import Serving, completed, status_for
+from lbkit.exchange.answering import Serving, status_for
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, Peer, Switched, Work
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.forwarded import identified
-from lbkit.http.messages import Body, End, Headers, Request
+from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.plain import Trait
 from lbkit.http.status import error_page, reason_of
 from lbkit.http.targets import Target
@@ -71,6 +71,8 @@ class Shared(Serving, Protocol):
     def now(self) -> float: ...
 
     def stamp(self, now: float) -> bytes: ...
+
+    def stamps(self) -> tuple[bytes, bytes]: ...
 
     def opened(self, connection: Connection) -> None: ...
 
@@ -326,9 +328,7 @@ class HttpProtocol(asyncio.Protocol):
     def _send_refusal(self, error: ClientError) -> None:
         status = error.status
         headers, body = self.error_page(status, None)
-        head = self._engine.start(
-            status, completed(self._http, headers, self.scheme), reason_of(status), close=True
-        )
+        head = self._started(status, headers, reason_of(status), close=True)
         self._count_response(status)
         self._send(head + self._engine.body(body) + self._engine.end())
         if self._http.access_log is not None:
@@ -542,13 +542,13 @@ class HttpProtocol(asyncio.Protocol):
         return True
 
     def _stamped(self, lines: list[bytes], traits: int) -> list[bytes]:
-        """With Date and Server where they are missing, as `completed`."""
+        """With Date and Server where they are missing."""
+        date, server = self._http.stamps()
         lines = lines.copy()
         if not traits & _DATE:
-            lines.append(b"Date: " + self._http.date())
-        name = self._http.settings.server_header
-        if name and not traits & _SERVER:
-            lines.append(b"Server: " + name)
+            lines.append(date)
+        if server and not traits & _SERVER:
+            lines.append(server)
         return lines
 
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
@@ -619,9 +619,17 @@ class HttpProtocol(asyncio.Protocol):
             or self._number >= self._http.settings.max_requests
             or self._engine.expects_continue  # it may send the body it announced, or not: no telling
         )
-        head = self._engine.start(status, completed(self._http, headers, self.scheme), reason, close=close)
+        head = self._started(status, headers, reason, close=close)
         self._count_response(status)
         return head
+
+    def _started(self, status: int, headers: Headers, reason: bytes, *, close: bool) -> bytes:
+        """The head of a response, with the fields that every response has."""
+        date, server = self._http.stamps()
+        hsts = self._http.settings.hsts
+        if hsts and self.scheme == "https" and get(headers, b"strict-transport-security") is None:
+            headers = [*headers, (b"Strict-Transport-Security", hsts)]
+        return self._engine.start(status, headers, reason, close=close, date=date, server=server)
 
     def _count_response(self, status: int) -> None:
         self._http.counters.responses[status // 100] += 1

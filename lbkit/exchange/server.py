@@ -54,8 +54,10 @@ class HttpServer:
         self._timer: asyncio.TimerHandle | None = None
         self._ends = asyncio.Event()
         """Set when a connection or a handler ends."""
-        self._date = (-1, b"")
-        self._stamp = (-1, b"")
+        self._stamped_at = -1
+        self._stamped_for = self.settings
+        self._stamps = (b"", b"")
+        self._stamp = b""
         self._reported_at = -1
         self._unreported = 0
 
@@ -106,18 +108,28 @@ class HttpServer:
 
     def date(self) -> bytes:
         """The Date field's value, made once a second."""
-        now = int(self.now())
-        if self._date[0] != now:
-            self._date = (now, format_date(datetime.now(UTC).timestamp()))
-        return self._date[1]
+        return self.stamps()[0][6:]
+
+    def stamps(self, now: float | None = None) -> tuple[bytes, bytes]:
+        """The lines of Date and Server for a response that lacks them, made once a second.
+
+        The second is empty where `server_header` is. *now*, where it is known already, is that of `now`.
+        """
+        second = int(self.now() if now is None else now)
+        if self._stamped_at != second or self._stamped_for is not self.settings:
+            name = self.settings.server_header
+            date = b"Date: " + format_date(datetime.now(UTC).timestamp())
+            server = b"Server: " + name if name else b""
+            self._stamped_at, self._stamped_for = second, self.settings
+            self._stamps = date, server
+            self._stamp = date + b"\r\n" + server if server else date
+        return self._stamps
 
     def stamp(self, now: float) -> bytes:
-        """The lines that complete the head of an answer with neither Date nor Server; *now* as of `now`."""
-        second = int(now)
-        if self._stamp[0] != second:
-            name = self.settings.server_header
-            self._stamp = second, b"Date: " + self.date() + (b"\r\nServer: " + name if name else b"")
-        return self._stamp[1]
+        """Both lines of `stamps`, joined."""
+        if self._stamped_at != int(now) or self._stamped_for is not self.settings:
+            self.stamps(now)
+        return self._stamp
 
     def report(self, problem: str) -> None:
         """Log a problem that may come with every request, at most once a second."""

@@ -29,6 +29,8 @@ from lbkit.http.heads import (
     check_response_head,
     content_length,
     head_of,
+    joined,
+    outgoing_lines,
 )
 from lbkit.http.messages import Body, End, Headers, Interim, Request, Response, get, tokens, without
 from lbkit.http.plain import Trait, parse_request, parse_response
@@ -43,6 +45,8 @@ ClientEvent: TypeAlias = Interim | Response | Body | End
 
 _CLOSE = int(Trait.CLOSE)
 _CODING = int(Trait.TRANSFER_ENCODING)
+_DATE = int(Trait.DATE)
+_SERVER = int(Trait.SERVER)
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _TARGET = re.compile(rb"[!-~]+")
 _END = End()
@@ -339,31 +343,44 @@ class ServerEngine:
             return b""
         return head_of(b"HTTP/1.1 %d %b" % (status, reason_of(status)), headers)
 
-    def start(self, status: int, headers: Headers, reason: bytes, *, close: bool = False) -> bytes:
+    def start(
+        self,
+        status: int,
+        headers: Headers,
+        reason: bytes,
+        *,
+        close: bool = False,
+        date: bytes = b"",
+        server: bytes = b"",
+    ) -> bytes:
         """The head of the final response.
 
-        Framing is added where *headers* has no Content-Length: chunked, or close for HTTP/1.0.
-        *close* makes it the last response of the connection. Raises ValueError for a head that
-        cannot be sent, such as a line break in a value.
+        Framing is added where *headers* has no Content-Length: chunked, or close for HTTP/1.0; and *date* and
+        *server*, whole lines, where it has no such field. *close* makes it the last response of the
+        connection. Raises ValueError for a head that cannot be sent, such as a line break in a value.
         """
-        headers = without(headers, {b"transfer-encoding"})
-        if status == 204:
-            headers = without(headers, {b"content-length"})  # RFC 9110 §8.6
         if not 200 <= status <= 999 or not REASON.fullmatch(reason):
             raise ValueError(f"{status} {reason!r} is no final status with a reason phrase")
-        length = content_length(headers)
+        lines, traits, length, said = outgoing_lines(b"HTTP/1.1 %d %b" % (status, reason), headers, status)
         writer = self._writer_for(status, length)
-        if writer is not None and writer.is_chunked:
-            headers.append((b"Transfer-Encoding", b"chunked"))
-        said = tokens(headers, b"connection")
-        closes = close or self._closes or b"close" in said or self._request is None
-        if writer is not None and writer.left < 0 and not writer.is_chunked:
-            closes = True
-        if closes and b"close" not in said:
-            headers = [*without(headers, {b"connection"}), (b"Connection", b"close")]
-        elif self._is_old and not closes and b"keep-alive" not in said:
-            headers = [*without(headers, {b"connection"}), (b"Connection", b"keep-alive")]
-        head = head_of(b"HTTP/1.1 %d %b" % (status, reason), headers)
+        options = b",".join(said).lower()
+        closes = close or self._closes or b"close" in options or self._request is None
+        if date and not traits & _DATE:
+            lines.append(date)
+        if server and not traits & _SERVER:
+            lines.append(server)
+        if writer is not None and writer.left < 0:
+            if writer.is_chunked:
+                lines.append(b"Transfer-Encoding: chunked")
+            else:
+                closes = True
+        if closes:
+            lines.append(b"Connection: close")
+        elif self._is_old:
+            lines.append(b"Connection: keep-alive")
+        elif said:
+            lines.append(b"Connection: " + b", ".join(said))
+        head = joined(lines)
         # From here on nothing fails: before it, an error page can still be sent instead.
         self._closes = closes
         self._writer = writer

@@ -13,6 +13,7 @@ import re
 
 from lbkit.errors import BadResponse, ClientError
 from lbkit.http.messages import Headers, get, get_all, tokens
+from lbkit.http.plain import Trait, kind_of, kinds
 from lbkit.http.targets import Target, is_authority
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "check_response_head",
     "content_length",
     "head_of",
+    "joined",
+    "outgoing_lines",
 ]
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
@@ -38,14 +41,14 @@ STATUS_LINE = re.compile(rb"HTTP/[0-9]\.[0-9] ")
 REASON = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 _FIRST_BYTE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-_NAME = re.compile(_TOKEN)
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 # h11 takes equal ones for one (RFC 9112 §6.3 allows it); whoever comes next may not.
 _LENGTHS = re.compile(rb"(?is)\r\ncontent-length:(?:[^\r]*,|.*\r\ncontent-length:)")
 _VISIBLE = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100)) + b"\t"
-_MOST_NAMES = 4096
-_LONGEST_NAME = 64
-_names: set[bytes] = set()
+_CONTENT_LENGTH, _CODING, _CONNECTION = (
+    int(one) for one in (Trait.CONTENT_LENGTH, Trait.TRANSFER_ENCODING, Trait.CONNECTION)
+)
+_WATCHED = int(Trait.CONTENT_LENGTH | Trait.TRANSFER_ENCODING | Trait.CONNECTION | Trait.DATE | Trait.SERVER)
 
 
 class HeadBuffer:
@@ -199,19 +202,51 @@ def head_of(start_line: bytes, headers: Headers) -> bytes:
     """
     lines = [start_line]
     for name, value in headers:
-        if name not in _names and not _learn(name):
+        if name not in kinds and kind_of(name) < 0:
             raise ValueError(f"{name!r} is no field name")
         lines.append(name + b": " + value)
+    return joined(lines)
+
+
+def joined(lines: list[bytes]) -> bytes:
+    """*lines* as a head, with its empty line. Raises ValueError for a control character in one of them."""
     head = b"\r\n".join(lines) + b"\r\n\r\n"
     if head.translate(None, _VISIBLE) != b"\r\n" * (len(lines) + 1):
         raise ValueError("a line break or another control character in a field")
     return head
 
 
-def _learn(name: bytes) -> bool:
-    """Whether *name* is one that a field may have; remembered, up to a bound."""
-    if not _NAME.fullmatch(name):
-        return False
-    if len(_names) < _MOST_NAMES and len(name) <= _LONGEST_NAME:
-        _names.add(name)
-    return True
+def outgoing_lines(
+    start_line: bytes, headers: Headers, status: int
+) -> tuple[list[bytes], int, int | None, list[bytes]]:
+    """The head of a response with *headers*, as far as they are not of one connection only.
+
+    Lines, traits, Content-Length (None where there is none), and the values of Connection. Transfer-Encoding
+    is dropped, and where *status* is 204 Content-Length (RFC 9110 §8.6). Raises ValueError for a field that
+    cannot be sent.
+    """
+    lines = [start_line]
+    said: list[bytes] = []
+    length: int | None = None
+    traits = 0
+    for name, value in headers:
+        kind = kinds.get(name)
+        if kind is None:
+            kind = kind_of(name)
+            if kind < 0:
+                raise ValueError(f"{name!r} is no field name")
+        if kind & _WATCHED:
+            traits |= kind
+            if kind & _CODING:
+                continue
+            if kind & _CONNECTION:
+                said.append(value)
+                continue
+            if kind & _CONTENT_LENGTH:
+                if status == 204:
+                    continue
+                if length is not None or not _LENGTH.fullmatch(value):
+                    raise ValueError("malformed Content-Length")
+                length = int(value)
+        lines.append(name + b": " + value)
+    return lines, traits, length, said

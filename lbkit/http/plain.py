@@ -23,7 +23,15 @@ from lbkit.http.forwarded import IDENTITY
 from lbkit.http.messages import Headers, Plain, Request, Response
 from lbkit.http.targets import Target, is_authority, normalise
 
-__all__ = ["Trait", "parse_request", "parse_response", "survey_request", "survey_response"]
+__all__ = [
+    "Trait",
+    "kind_of",
+    "kinds",
+    "parse_request",
+    "parse_response",
+    "survey_request",
+    "survey_response",
+]
 
 
 class Trait(IntFlag):
@@ -94,12 +102,13 @@ _LONGEST_LEARNT = 64
 RequestSurvey: TypeAlias = "tuple[list[bytes], int, list[int] | None, bytes]"
 ResponseSurvey: TypeAlias = "tuple[int, list[bytes], int, list[int] | None, int]"
 
-_kinds: dict[bytes, int] = {}
+kinds: dict[bytes, int] = {}
+"""The traits of names that were met, as they are spelled."""
 _hosts: set[bytes] = set()
 _statuses: dict[bytes, tuple[int, bytes]] = {}
 
 
-def _kind_of(name: bytes) -> int:
+def kind_of(name: bytes) -> int:
     """The trait of a field that is called *name*, learnt; -1 where that is no name."""
     if not _TOKEN.fullmatch(name):
         return -1
@@ -108,14 +117,14 @@ def _kind_of(name: bytes) -> int:
     # Applications that get fields as CGI variables cannot tell X_Forwarded_For from X-Forwarded-For.
     if not kind and b"_" in lower:
         kind = _MEANINGS.get(lower.replace(b"_", b"-"), 0) & _CLAIM
-    if len(_kinds) < _MOST_LEARNT and len(name) <= _LONGEST_LEARNT:
-        _kinds[name] = kind
+    if len(kinds) < _MOST_LEARNT and len(name) <= _LONGEST_LEARNT:
+        kinds[name] = kind
     return kind
 
 
 for _name in _MEANINGS:
-    _kind_of(_name)
-    _kind_of(_name.title())
+    kind_of(_name)
+    kind_of(_name.title())
 
 
 def parse_request(head: bytes, most_fields: int) -> Request | None:
@@ -239,7 +248,6 @@ def _headers(lines: list[bytes]) -> Headers:
 
 def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | None:
     """Traits, places of fields for one hop, Host and Content-Length of a head; None where it is not plain."""
-    kinds = _kinds
     traits = 0
     length = -1
     host = b""
@@ -250,7 +258,7 @@ def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | No
         name, colon, value = line.partition(b": ")
         kind = kinds.get(name)
         if kind is None:
-            kind = _kind_of(name)
+            kind = kind_of(name)
             if kind < 0:
                 return None
         if not colon:
