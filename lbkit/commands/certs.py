@@ -72,8 +72,16 @@ def certs_command(names: tuple[str, ...], directory: Path, days: int) -> None:
     click.echo(f"certificate  {certificate}   for {', '.join(names)}, {days} days")
     click.echo(f"key          {key}")
     click.echo(f"authority    {directory / _CA}   {'made now' if is_new else 'the one that was there'}")
+    click.echo(_HOW_TO_USE.format(certificate=certificate.absolute(), key=key.absolute()))
     click.echo(_HOW_TO_TRUST.format(ca=(directory / _CA).absolute(), name=names[0].removeprefix("*.")))
 
+
+_HOW_TO_USE = """
+A listener takes it so:
+  [listeners.NAME.tls]
+  certificate = "{certificate}"
+  key = "{key}"\
+"""
 
 _HOW_TO_TRUST = """
 Who is to trust it? Each of these takes it for itself only:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import re
 import ssl
 import stat
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,10 @@ def test_a_certificate_for_names_and_addresses(tmp_path: Path) -> None:
     result = run(tmp_path / "new", "localhost", "127.0.0.1", "::1", "*.app.test")
     assert result.exit_code == 0, result.output
     folder = tmp_path / "new"
+    shown = re.search(r"^  \[listeners\.NAME\.tls\]\n.*?\n\n", result.output, re.MULTILINE | re.DOTALL)
+    assert shown is not None
+    table = tomllib.loads(shown[0])["listeners"]["NAME"]["tls"]
+    assert table == {"certificate": str(folder / "localhost.pem"), "key": str(folder / "localhost.key")}
     for name in ("localhost", "127.0.0.1", "::1", "x.app.test"):
         handshake(folder / "localhost.pem", folder / "localhost.key", folder / "ca.pem", name)
     for key in ("ca.key", "localhost.key"):
