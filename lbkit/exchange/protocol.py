@@ -205,7 +205,8 @@ class HttpProtocol(asyncio.Protocol):
             lines.append(http.stamp(now))
         elif traits & _STAMPS != _STAMPS:
             lines = self._stamped(lines, traits)
-        data = b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body)
+        lines += (b"", body)
+        data = b"\r\n".join(lines)
         counters = http.counters
         counters.responses[status // 100] += 1
         counters.bytes_out += len(data)

@@ -53,9 +53,7 @@ class Way(Protocol):
 
     pool: Pool
     now: Callable[[], float]
-
-    @property
-    def takes_express(self) -> bool: ...
+    takes_express: bool
 
     def kept(self, server: Server, now: float) -> UpstreamConnection | None: ...
 
@@ -71,9 +69,11 @@ class Way(Protocol):
 class Express:
     """The beginning of the way, for the clients of one listener."""
 
-    def __init__(self, choose: Callable[[bytes, bytes], Way | None]) -> None:
-        """*choose* gives the forwarder for a Host and a path; None where something else answers."""
+    def __init__(self, choose: Callable[[bytes, bytes], Way | None], only: Way | None = None) -> None:
+        """*choose* gives the forwarder for a Host and a path; None where something else answers. *only* is
+        the one where there is no choice."""
         self._choose = choose
+        self._only = only
 
     def __call__(self, wire: HttpProtocol, data: bytes) -> bool:
         """Send the request *data* on; False, and nothing has happened, where it is not of the kind."""
@@ -84,7 +84,7 @@ class Express:
         block = data[start:]
         if block != wire.block and not self._learn(wire, data, block, line[2]):
             return False
-        forwarder = self._choose(wire.host, line[2])
+        forwarder = self._only or self._choose(wire.host, line[2])
         if forwarder is None or not forwarder.takes_express:
             return False
         now = forwarder.now()

@@ -96,7 +96,7 @@ class ForwardSettings:
     """Waiting for a server under its connection limit, else 503; 0 is no limit."""
     idle: float = 4.0
     """How long a connection is kept without a request: below the 5 s of common app servers."""
-    idle_per_server: int = 256
+    idle_per_server: int = 1024
     """Connections kept for each server; those that nobody needs any more go after `idle` seconds anyway."""
     limits: Limits = field(default_factory=Limits)
     """What a response head may have; more is a 502."""
@@ -156,6 +156,10 @@ class Forwarder:
         self._settings = settings
         self._key_of = key_reader(settings.key, ClientReader(settings.trusted, settings.forwarded))
         self._cookie = settings.sticky_cookie.encode()
+        # What these say of the pool changes only by a reload, which sets the settings anew.
+        pool = self.pool
+        self.takes_express = not (self._cookie or pool.balancer.keyed or pool.settings.send_proxy)
+        """Whether a request may be passed on without being looked at for anything but its route."""
 
     @property
     def tls(self) -> ClientTls | None:
@@ -169,11 +173,6 @@ class Forwarder:
         self._tls = tls
 
     # ---- the express way ----
-
-    @property
-    def takes_express(self) -> bool:
-        """Whether a request may be passed on without being looked at for anything but its route."""
-        return not (self._cookie or self.pool.balancer.keyed or self.pool.settings.send_proxy)
 
     def kept(self, server: Server, now: float) -> UpstreamConnection | None:
         """A kept connection to *server*, which is watched from now on; None where there is none."""

@@ -27,7 +27,8 @@ class RouteHandler:
         self._table = table
         self._default = default
         self._mark = mark
-        self.express = Express(self._forwarder_for) if mark is None else None
+        only = default if isinstance(default, Forwarder) and not table.routes else None
+        self.express = Express(self._forwarder_for, only) if mark is None else None
 
     def _forwarder_for(self, host: bytes, path: bytes) -> Forwarder | None:
         """Who forwards a request; None where anybody else answers it, or more has to be known to say who."""

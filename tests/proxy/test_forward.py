@@ -537,6 +537,7 @@ async def test_a_servers_connection_is_introduced_and_kept_for_its_client(versio
 
     async with upstream(introduced) as server, proxy(server.server) as front:
         front.pool.settings = replace(front.pool.settings, send_proxy=version)
+        front.forwarder.settings = front.forwarder.settings  # as a reload does
         ends = []
         for _ in range(2):
             async with front.site.client() as client:

@@ -153,6 +153,7 @@ async def test_keys() -> None:
         lb.site.client() as client,
     ):
         recorder = listen_to(lb)
+        lb.forwarder.settings = settings  # as a reload does
         await ask(client, GET.replace(b"\r\n\r\n", b"\r\nX-User: ann\r\n\r\n"))
         await ask(client)
     assert recorder.keys == [b"ann", None]
