@@ -58,7 +58,7 @@ MEASURES: dict[str, Measure] = {
     "varied": median_of("changing fields: requests/s", "varied", "rate"),
     "medium": median_of("64 KiB: requests/s", "medium", "rate"),
     "big": median_of("10 MB: bytes/s", "big", "bytes_rate"),
-    "connect": median_of("one connection a request: requests/s", "connect", "rate"),
+    "connect": median_of("no keep-alive: requests/s", "connect", "rate"),
     "many": median_of("1 000 connections: requests/s", "many", "rate"),
     "tls": median_of("TLS, small: requests/s", "tls", "rate"),
     "handshake": median_of("TLS: full handshakes/s", "handshake", "rate"),
