@@ -6,6 +6,7 @@ An `HttpServer` makes a protocol for each connection; whoever accepts connection
 
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, PromptHandler, Switched, Work
+from lbkit.exchange.file_part import FilePart
 from lbkit.exchange.protocol import HttpProtocol
 from lbkit.exchange.server import HttpServer
 from lbkit.exchange.settings import HttpSettings
@@ -13,6 +14,7 @@ from lbkit.exchange.trail import Trail
 
 __all__ = [
     "Exchange",
+    "FilePart",
     "Handler",
     "HttpCounters",
     "HttpProtocol",

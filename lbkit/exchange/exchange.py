@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from lbkit.errors import ClientError
 from lbkit.exchange.counters import HttpCounters
+from lbkit.exchange.file_part import FilePart
 from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, get
 from lbkit.http.rewriting import Changes
@@ -76,6 +77,9 @@ class Wire(Protocol):
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool: ...
 
     def send_body(self, data: bytes) -> None: ...
+
+    async def send_file(self, part: FilePart) -> bool:
+        """The kernel sends the body by itself. False, and nothing has happened, where that is not possible."""
 
     def send_end(self, trailers: Headers | None = None) -> None: ...
 
@@ -202,6 +206,24 @@ class Exchange:
             await self._wire.drain()
             if self.request.method == "HEAD":
                 await asyncio.sleep(0)  # no slow client ever stops a writer whose data goes nowhere
+
+    async def write_file(self, part: FilePart) -> None:
+        """`write` for a part of a file, which is sent without being read where that is possible.
+
+        Raises ClientError with status 0, which a handler lets pass, where the file changes meanwhile;
+        ValueError for more than Content-Length said.
+        """
+        self._check_open(started=True)
+        size = part.left
+        if self.request.method == "HEAD" or not size:
+            return
+        try:
+            if await self._wire.send_file(part):
+                return
+        finally:
+            self.count_out(size - part.left)
+        while part.left:
+            await self.write(await asyncio.to_thread(part.read))
 
     async def end(self) -> None:
         """The response is complete; raises ValueError when it is less than Content-Length said."""

@@ -56,6 +56,7 @@ from hyperframe.frame import Frame, GoAwayFrame
 from lbkit.errors import ClientError
 from lbkit.exchange.answering import answer, completed, status_for
 from lbkit.exchange.exchange import Exchange, Peer, Switched, Work
+from lbkit.exchange.file_part import FilePart
 from lbkit.exchange.protocol import Shared
 from lbkit.exchange.trail import Trail
 from lbkit.http.forwarded import identified
@@ -208,6 +209,9 @@ class _Stream:
         self._check_present()
         self._put(data)
         self._connection.push(self)
+
+    async def send_file(self, part: FilePart) -> bool:
+        return False  # what is sent has to be in frames
 
     def _put(self, data: bytes) -> None:
         """Keep *data* to be sent."""

@@ -28,6 +28,7 @@ from lbkit.errors import ClientError
 from lbkit.exchange.answering import Serving, status_for
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.exchange import Exchange, Handler, Peer, Switched, Work
+from lbkit.exchange.file_part import FilePart, FileSending
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.forwarded import identified
@@ -128,6 +129,7 @@ class HttpProtocol(asyncio.Protocol):
         """When the present phase began or last moved: idle, head, body or lingering."""
         self._unsent = 0
         self._unsent_since = 0.0
+        self._file: FileSending | None = None
 
     # ---- the transport's calls ----
 
@@ -151,6 +153,8 @@ class HttpProtocol(asyncio.Protocol):
         if self._exchange is not None:
             self._http.counters.client_errors += not self._is_aborted
             self._exchange.lose()
+        if self._file is not None:
+            self._file.stop()
         self._wake_writers()
         self._http.closed(self)
         if self._on_close is not None:
@@ -498,6 +502,8 @@ class HttpProtocol(asyncio.Protocol):
     def _is_stuck(self, now: float) -> bool:
         """Whether the client has taken nothing of what waits to be sent for its whole time."""
         unsent = self._transport.get_write_buffer_size()
+        if self._file is not None:
+            unsent += self._file.unsent
         if unsent != self._unsent:
             self._unsent = unsent
             self._unsent_since = now
@@ -568,6 +574,27 @@ class HttpProtocol(asyncio.Protocol):
     def send_body(self, data: bytes) -> None:
         self._check_present()
         self._send(self._engine.body(data))
+
+    async def send_file(self, part: FilePart) -> bool:
+        sock = self._transport.get_extra_info("socket")
+        if self.scheme != "http" or sock is None or not FileSending.is_possible:
+            return False
+        self._check_present()
+        if not self._engine.leave_out(part.left):
+            return False
+        size = part.left
+        self._transport.set_write_buffer_limits(0)
+        try:
+            await self.drain()  # what is written already has to go first
+            self._check_present()
+            self._file = FileSending(sock.fileno(), part)
+            await self._file.run()
+        finally:
+            self._file = None
+            self._http.counters.bytes_out += size - part.left
+            if not self._is_lost:
+                self._transport.set_write_buffer_limits()
+        return True
 
     def send_end(self, trailers: Headers | None = None) -> None:
         self._check_present()

@@ -421,6 +421,18 @@ class ServerEngine:
         """
         return b"" if self._writer is None else self._writer.body(data)
 
+    def leave_out(self, size: int) -> bool:
+        """The next *size* bytes of the response's body are sent elsewhere, as they are.
+
+        False, and nothing has changed, where they need framing or are not to be sent.
+        """
+        writer = self._writer
+        if writer is None or writer.is_chunked or 0 <= writer.left < size:
+            return False
+        if writer.left >= 0:
+            writer.left -= size
+        return True
+
     def end(self, trailers: Headers | None = None) -> bytes:
         """The response is complete; raises ValueError when it is less than Content-Length said.
 

@@ -150,6 +150,25 @@ def test_responses_without_a_body_stay_without(request_: bytes, status: int) -> 
     assert (b"Content-Length" in sent) is (status != 204)
 
 
+def test_a_body_that_is_sent_elsewhere_is_counted() -> None:
+    engine = begun()
+    engine.start(200, [(b"Content-Length", b"5")], b"OK")
+    assert not engine.leave_out(6)
+    assert engine.leave_out(4)
+    assert engine.body(b"x") == b"x"
+    engine.end()
+    for headers, request_ in (([(b"Content-Length", b"5")], b"HEAD"), ([], b"GET")):
+        engine = begun(request_)  # a body that there is not, and a chunked one
+        engine.start(200, headers, b"OK")
+        assert not engine.leave_out(1)
+
+
+def begun(method: bytes = b"GET") -> ServerEngine:
+    engine = ServerEngine()
+    assert engine.take_whole(method + b" / HTTP/1.1\r\nHost: h\r\n\r\n") is not None
+    return engine
+
+
 def test_a_wrong_length_is_the_handlers_fault() -> None:
     with pytest.raises(ValueError):
         answer(GET, 200, [(b"Content-Length", b"2")], b"abc")
