@@ -49,14 +49,15 @@ def evaluate(method: str, headers: Headers, current: Validators, now: float) -> 
 def range_applies(headers: Headers, current: Validators, now: float) -> bool:
     """Whether a Range is to be honoured: no If-Range, or one that names *current* (RFC 9110 §13.1.5).
 
-    An entity tag must match strongly and a date exactly.
+    An entity tag must match strongly and a date exactly. A date is no strong validator before the second that
+    it names is over: within that there may be another version (§8.8.2.2).
     """
     value = get(headers, b"if-range")
     if value is None:
         return True
     if value.startswith((b'"', b"W/")):
         return value == current.etag and not value.startswith(b"W/")
-    return parse_date(value, now) == current.modified
+    return parse_date(value, now) == current.modified and now >= current.modified + 1
 
 
 def _list(headers: Headers, name: bytes) -> bytes | None:

@@ -60,6 +60,12 @@ def test_if_range(value: bytes | None, applies: bool) -> None:
     assert range_applies(headers, CURRENT, NOW) is applies
 
 
+def test_a_date_is_no_strong_validator_within_its_second() -> None:
+    headers = [(b"If-Range", SAME)]
+    assert not range_applies(headers, CURRENT, MODIFIED + 0.5)
+    assert range_applies(headers, CURRENT, MODIFIED + 1)
+
+
 def test_a_weak_tag_never_matches_strongly() -> None:
     weak = Validators(b'W/"v1"', MODIFIED)
     assert evaluate("GET", [(b"If-Match", b'W/"v1"')], weak, NOW) == 412
