@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import email
+import email.policy
 import errno
 import os
 import threading
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from lbkit.errors import ConfigError
+from lbkit.exchange import Exchange
 from lbkit.static import StaticFiles
+from lbkit.static.cache import Ready
+from lbkit.static.files import _Found
 from lbkit.static.tree import Tree
 from tests.exchange.wire import Client, Site, site
 from tests.support.loops import on_both_loops, open_descriptors
@@ -153,7 +158,8 @@ def test_a_304_has_no_body_and_the_connection_goes_on(root: Path) -> None:
         ("bytes=-2", 206, b"89", "bytes 8-9/10"),
         ("bytes=8-99", 206, b"89", "bytes 8-9/10"),
         ("bytes=10-", 416, None, "bytes */10"),
-        ("bytes=0-1,4-5", 200, b"0123456789", None),
+        ("bytes=0-1,4-5", 206, b"012345", "bytes 0-5/10"),  # near enough to be one
+        ("bytes=0-1,9-1", 200, b"0123456789", None),
         ("lines=1-2", 200, b"0123456789", None),
     ],
 )
@@ -269,7 +275,7 @@ async def test_a_file_that_cannot_be_read_leaves_nothing_open(
         raise OSError(errno.EIO, "broken disk")
 
     async with site(StaticFiles(root)) as where, where.client() as client:
-        assert (await get(client, "/"))[0] == 200
+        assert (await get(client, "/empty.txt"))[0] == 200
         before = open_descriptors()
         monkeypatch.setattr(os, "pread", broken)
         for path in ("/a.txt", "/", "/sub/"):
@@ -277,6 +283,120 @@ async def test_a_file_that_cannot_be_read_leaves_nothing_open(
         async with asyncio.timeout(5):  # a file is closed just after its response has been sent
             while open_descriptors() > before:
                 await asyncio.sleep(0.001)
+
+
+# ---- from memory ----
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Counted(StaticFiles):
+    """Counts how often the disk is asked."""
+
+    def __init__(self, root: Path, clock: Clock) -> None:
+        super().__init__(root, clock=clock)
+        self.looks = 0
+
+    def _find(self, path: bytes, before: Ready | None) -> _Found:
+        self.looks += 1
+        return super()._find(path, before)
+
+
+@on_both_loops
+async def test_a_small_file_is_answered_from_memory_for_a_second(root: Path) -> None:
+    clock = Clock()
+    files = Counted(root, clock)
+    async with site(files) as where, where.client() as client:
+        first = await get(client, "/a.txt")
+        assert await get(client, "/a.txt") == first
+        assert (await get(client, "/a.txt", "HEAD"))[1]["content-length"] == "10"
+        assert (await get(client, "/a.txt", Range="bytes=2-3"))[2] == b"23"
+        assert (await get(client, "/a.txt", "HEAD", If_None_Match=first[1]["etag"]))[0] == 304
+        assert (await get(client, "/a.txt", Range="bytes=50-"))[1]["content-range"] == "bytes */10"
+        assert files.looks == 1
+        clock.now += 1.0
+        assert await get(client, "/a.txt") == first
+        assert files.looks == 2
+
+
+@on_both_loops
+async def test_what_is_in_demand_is_compared_in_the_background(root: Path) -> None:
+    clock = Clock()
+    files = Counted(root, clock)
+    async with site(files) as where, where.client() as client:
+        assert (await get(client, "/a.txt"))[2] == b"0123456789"
+        (root / "a.txt").write_text("changed")
+        clock.now += 0.75
+        assert (await get(client, "/a.txt"))[2] == b"0123456789"
+        async with asyncio.timeout(5):
+            while (await get(client, "/a.txt"))[2] != b"changed":
+                pass
+        assert files.looks == 2
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+@on_both_loops
+async def test_a_file_that_vanishes_is_gone_within_a_second(root: Path, is_slow: bool) -> None:
+    clock = Clock()
+    files = Counted(root, clock)
+    async with site(files) as where, where.client() as client:
+        assert (await get(client, "/a.txt"))[0] == 200
+        (root / "a.txt").unlink()
+        clock.now += 1.0 if is_slow else 0.75
+        async with asyncio.timeout(5):
+            while (await get(client, "/a.txt"))[0] != 404:
+                assert not is_slow
+        (root / "a.txt").write_text("back")
+        assert (await get(client, "/a.txt"))[2] == b"back"
+
+
+@on_both_loops
+async def test_a_change_within_a_tick_of_the_file_systems_clock_is_seen(root: Path) -> None:
+    clock = Clock()
+    async with site(Counted(root, clock)) as where, where.client() as client:
+        for text in ("one", "two", "six"):  # of one length, and one after the other at once
+            (root / "tick.txt").write_text(text)
+            assert (await get(client, "/tick.txt"))[2] == text.encode()
+            clock.now += 1.0
+
+
+@on_both_loops
+async def test_a_small_file_needs_no_task(root: Path) -> None:
+    files = StaticFiles(root)
+    async with site(files) as where, where.client() as client:
+        await get(client, "/a.txt")
+        assert where.http.handler is files
+        seen: list[Exchange] = []
+        where.http.begin = lambda exchange: seen.append(exchange) or files.begin(exchange)  # type: ignore[func-returns-value]
+        await get(client, "/a.txt")
+        assert [exchange.has_task for exchange in seen] == [False]
+
+
+@on_both_loops
+async def test_several_ranges(root: Path) -> None:
+    data = bytes(range(256)) * 4
+    (root / "data.bin").write_bytes(data)
+    large = data * 100
+    (root / "large.bin").write_bytes(large)
+    async with site(StaticFiles(root)) as where, where.client() as client:
+        for path, content in (("/data.bin", data), ("/large.bin", large)):
+            status, fields, body = await get(client, path, Range="bytes=-2,0-3")
+            assert status == 206 and "content-range" not in fields
+            message = email.message_from_bytes(
+                f"Content-Type: {fields['content-type']}\r\n\r\n".encode() + body, policy=email.policy.HTTP
+            )
+            parts = list(message.iter_parts())  # type: ignore[attr-defined]
+            assert [part["content-range"] for part in parts] == [
+                f"bytes {len(content) - 2}-{len(content) - 1}/{len(content)}",
+                f"bytes 0-3/{len(content)}",
+            ]
+            assert [part.get_content() for part in parts] == [content[-2:], content[:4]]
 
 
 def test_the_root_has_to_be_a_folder(tmp_path: Path) -> None:
