@@ -424,17 +424,65 @@ def check(file: Path) -> None:
 @cli.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
 @click.option("--listen", metavar="ADDR", default="127.0.0.1:8000", show_default=True)
-def static(folder: Path, listen: str) -> None:
-    """Serve the files of the folder DIR."""
-    route = f"[[listeners.static.routes]]\npath = '/'\nstatic = {quoted(str(folder.absolute()))}"
+@click.option("--spa", is_flag=True, help="Answer with /index.html where nothing is: its page finds the way.")
+@click.option("--autoindex", is_flag=True, help="List what is in folders without an index.html.")
+@click.option("--not-found", metavar="PATH", default="", help="The page of a 404, such as /404.html.")
+@click.option(
+    "--cache-control",
+    "rules",
+    metavar="PATTERN=VALUE",
+    multiple=True,
+    help="Cache-Control for paths, the first that matches; repeat it.",
+)
+def static(
+    folder: Path, listen: str, spa: bool, autoindex: bool, not_found: str, rules: tuple[str, ...]
+) -> None:
+    """Serve the files of the folder DIR.
+
+    A folder is answered with its index.html. Hidden files and links that lead out of DIR are not there. What
+    changes is seen within a second. Files named as another with .br, .zst or .gz behind it stand in for that;
+    text is compressed for who takes gzip. Parts of files and all conditional requests are answered.
+
+    \b
+    lbkit static site
+    lbkit static dist --spa --cache-control '/assets/*=max-age=31536000, immutable'
+    lbkit static files --autoindex --listen 0.0.0.0:8080
+
+    The same in a configuration, with TLS, firewall and other routes beside it: static = "DIR" in
+    [[listeners.NAME.routes]], and files = { ... } for what the options say.
+    """
+    files = _files_table(spa, autoindex, not_found, rules)
+    route = f"[[listeners.static.routes]]\npath = '/'\nstatic = {quoted(str(folder.absolute()))}\n{files}"
     config = f"[listeners.static]\nlisten = {quoted(listen)}\nmode = 'http'\n{route}"
-    names = {"listeners.static.listen": "--listen", "listeners.static.routes[1].static": "DIR"}
+    names = {
+        "listeners.static.listen": "--listen",
+        "listeners.static.routes[1].static": "DIR",
+        "listeners.static.routes[1].files.not_found": "--not-found",
+    }
     try:
         source = Source(loads(config, catalog()), config)
     except ConfigError as error:
         lines = (line.partition(": ") for line in error.problems)
         raise ConfigError([f"{names.get(path, path)}: {message}" for path, _, message in lines]) from None
     _run_loop(_serve(source, None))
+
+
+def _files_table(spa: bool, autoindex: bool, not_found: str, rules: tuple[str, ...]) -> str:
+    """The options of ``lbkit static`` as the key `files`. Raises ConfigError."""
+    cache_control: dict[str, str] = {}
+    for rule in rules:
+        pattern, equals, value = rule.partition("=")
+        if not (equals and value and pattern.startswith(("/", "*"))):
+            raise ConfigError(
+                f'--cache-control: "{rule}" is not as "/assets/*=max-age=3600": a pattern, "=" and a value'
+            )
+        cache_control.setdefault(pattern, value)
+    table = ", ".join(f"{quoted(pattern)} = {quoted(value)}" for pattern, value in cache_control.items())
+    tries = '"${path}", "${path}/", "/index.html"' if spa else ""
+    return (
+        f"files = {{ autoindex = {str(autoindex).lower()}, not_found = {quoted(not_found)}, "
+        f"try_files = [{tries}], cache_control = {{ {table} }} }}"
+    )
 
 
 @cli.command()

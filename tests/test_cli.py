@@ -116,6 +116,20 @@ def test_a_static_folder_that_is_not_there() -> None:
 
 
 @pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        (["--not-found", "404.html"], '--not-found: "404.html" must start with "/", which is the folder'),
+        (
+            ["--cache-control", "max-age=1"],
+            '--cache-control: "max-age=1" is not as "/assets/*=max-age=3600": a pattern, "=" and a value',
+        ),
+    ],
+)
+def test_wrong_options_of_a_static_folder(options: list[str], line: str) -> None:
+    check_error(2, [f"lbkit: {line}"], "static", str(ROOT), *options)
+
+
+@pytest.mark.parametrize(
     ("name", "expected"),
     [
         ("no_such_module:app", "no_such_module"),

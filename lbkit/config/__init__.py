@@ -24,6 +24,7 @@ from lbkit.config.schema import (
 from lbkit.config.web import (
     AnswerConfig,
     FieldRulesConfig,
+    FilesConfig,
     RedirectConfig,
     RewriteConfig,
     RouteConfig,
@@ -37,6 +38,7 @@ __all__ = [
     "CertificateConfig",
     "Config",
     "FieldRulesConfig",
+    "FilesConfig",
     "FirewallConfig",
     "FirewallRuleConfig",
     "GlobalConfig",

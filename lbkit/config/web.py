@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["AnswerConfig", "FieldRulesConfig", "RedirectConfig", "RewriteConfig", "RouteConfig"]
+__all__ = [
+    "AnswerConfig",
+    "FieldRulesConfig",
+    "FilesConfig",
+    "RedirectConfig",
+    "RewriteConfig",
+    "RouteConfig",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,31 @@ class AnswerConfig:
     file: Path | None = None
     content_type: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesConfig:
+    """``files = { try_files = ["${path}", "/index.html"] }``: how a route with `static` answers.
+
+    All paths begin with ``/`` and are below the folder. A folder is answered with the first name of `index`
+    that is in it, else, with `autoindex`, with a list of what is in it, as HTML or, for programs that ask for
+    it, JSON. `try_files` are paths to try in order, ``${path}`` being the one that was asked for and
+    ``${path}/`` its index; the last may be ``=404`` or another status.
+
+    With `precompressed` a file of the same name with ``.br``, ``.zst`` or ``.gz`` behind it that is no older
+    goes to clients that take it. With `gzip` text from 1 KiB to 1 MiB is compressed here, once, and kept.
+
+    `cache_control` has patterns of paths and the field Cache-Control of what they match, the first that does:
+    ``"/assets/*" = "max-age=31536000, immutable"``. `not_found` is the page of a 404.
+    """
+
+    index: tuple[str, ...] = ("index.html",)
+    try_files: tuple[str, ...] = ()
+    precompressed: bool = True
+    gzip: bool = True
+    cache_control: Mapping[str, str] = field(default_factory=dict)
+    not_found: str = ""
+    autoindex: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +113,7 @@ class RouteConfig:
     (`path_regex`), by `methods`, and by `headers`: a text is what one of the fields of that name is equal to,
     true is any value, false is no such field; `headers_regex` are regular expressions for a whole value.
 
-    What matches goes to `pool`, to the files under `static`, or gets `redirect` or `answer`.
+    What matches goes to `pool`, to the files under `static`, as `files` says, or gets `redirect` or `answer`.
 
     In tcp mode `sni` is the name that a client's TLS asks for, or ``*.example.com`` for all below one: the
     session goes on as it is to `pool`, which opens the TLS itself.
@@ -97,6 +129,7 @@ class RouteConfig:
     headers_regex: Mapping[str, str] = field(default_factory=dict)
     pool: str | None = None
     static: str | None = None
+    files: FilesConfig | None = None
     redirect: RedirectConfig | None = None
     answer: AnswerConfig | None = None
     rewrite: RewriteConfig | None = None

@@ -10,7 +10,14 @@ from pathlib import Path
 from lbkit.config.decoder import Problems, key_path
 from lbkit.config.schema import ListenerConfig
 from lbkit.config.values import TOKEN
-from lbkit.config.web import AnswerConfig, FieldRulesConfig, RedirectConfig, RewriteConfig, RouteConfig
+from lbkit.config.web import (
+    AnswerConfig,
+    FieldRulesConfig,
+    FilesConfig,
+    RedirectConfig,
+    RewriteConfig,
+    RouteConfig,
+)
 from lbkit.firewall import Network
 from lbkit.templates import Template
 
@@ -115,6 +122,10 @@ def check_route(route: RouteConfig, path: str, problems: Problems) -> None:
             problems.add(key_path(f"{path}.headers", name), "is not a field name")
     for name, expression in route.headers_regex.items():
         _check_regex(expression, key_path(f"{path}.headers_regex", name), problems)
+    if route.files is not None:
+        if route.static is None:
+            problems.add(f"{path}.files", 'has no effect without "static"')
+        _check_files(route.files, f"{path}.files", problems)
     if route.redirect is not None:
         _check_redirect(route.redirect, f"{path}.redirect", problems)
     if route.answer is not None:
@@ -145,6 +156,32 @@ def _check_path(route: RouteConfig, path: str, problems: Problems) -> None:
         _check_regex(route.path_regex, f"{path}.path_regex", problems)
     if route.static is not None and given and given[0] != "path":
         problems.add(f"{path}.{given[0]}", '"static" shows what is below a "path"')
+
+
+def _check_files(files: FilesConfig, path: str, problems: Problems) -> None:
+    for index, name in enumerate(files.index):
+        if not name or "/" in name or name.startswith("."):
+            problems.add(key_path(f"{path}.index", index), f'"{name}" is no name of a file that is shown')
+    last = len(files.try_files) - 1
+    for index, candidate in enumerate(files.try_files):
+        here = key_path(f"{path}.try_files", index)
+        if candidate.startswith("="):
+            if index != last:
+                problems.add(here, f'"{candidate}" must be the last')
+            if not _ERROR.fullmatch(candidate[1:]):
+                problems.add(here, f'"{candidate}" is not "=" and a status of an error, such as "=404"')
+        elif not candidate.startswith(("/", "${path}")):
+            problems.add(here, f'"{candidate}" must start with "/" or "${{path}}", or be a status as "=404"')
+        elif "$" in candidate.replace("${path}", ""):
+            problems.add(here, f'"{candidate}": ${{path}} is the only placeholder')
+    for pattern, value in files.cache_control.items():
+        here = key_path(f"{path}.cache_control", pattern)
+        if not pattern.startswith(("/", "*")):
+            problems.add(here, 'a pattern must start with "/" or "*"')
+        if not value or not value.isprintable() or not value.isascii():
+            problems.add(here, f'"{value}" is not a value of Cache-Control, such as "max-age=3600"')
+    if files.not_found and not files.not_found.startswith("/"):
+        problems.add(f"{path}.not_found", f'"{files.not_found}" must start with "/", which is the folder')
 
 
 def _check_regex(expression: str, path: str, problems: Problems) -> None:

@@ -79,7 +79,7 @@ class Wire(Protocol):
     def send_body(self, data: bytes) -> None: ...
 
     async def send_file(self, part: FilePart) -> bool:
-        """The kernel sends the body by itself. False, and nothing has happened, where that is not possible."""
+        """The kernel sends it by itself. False, and nothing has happened, where that is not possible."""
 
     def send_end(self, trailers: Headers | None = None) -> None: ...
 

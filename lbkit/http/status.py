@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from lbkit.http.messages import Headers, Request, get_all
 
-__all__ = ["Pages", "error_page", "reason_of"]
+__all__ = ["Pages", "error_page", "reason_of", "wants_json"]
 
 Pages: TypeAlias = Mapping[int, tuple[bytes, bytes]]
 """By status: Content-Type and body of the page that goes with it."""
@@ -59,7 +59,7 @@ def error_page(
     One of *pages* where there is one, else JSON for a *request* that wants that and no HTML.
     """
     page = pages.get(status) if pages else None
-    kind, body = page or _own_page(status, as_json=request is not None and _wants_json(request.headers))
+    kind, body = page or _own_page(status, as_json=request is not None and wants_json(request.headers))
     headers = [
         (b"Content-Type", kind),
         (b"Content-Length", b"%d" % len(body)),
@@ -78,7 +78,7 @@ def _own_page(status: int, *, as_json: bool) -> tuple[bytes, bytes]:
     return b"text/html; charset=utf-8", page.encode()
 
 
-def _wants_json(headers: Headers) -> bool:
+def wants_json(headers: Headers) -> bool:
     """Whether Accept names JSON before any text: browsers name text/html, and most programs \"*/*\"."""
     for value in get_all(headers, b"accept"):
         for member in value.lower().split(b","):

@@ -13,6 +13,7 @@ from pathlib import Path
 from lbkit.config import (
     AnswerConfig,
     FieldRulesConfig,
+    FilesConfig,
     ListenerConfig,
     RewriteConfig,
     RouteConfig,
@@ -31,7 +32,7 @@ from lbkit.proxy.marking import Marking
 from lbkit.proxy.redirect import HttpsRedirect
 from lbkit.proxy.rewritten import Rewritten
 from lbkit.proxy.routing import RouteHandler
-from lbkit.static import StaticFiles
+from lbkit.static import StaticFiles, StaticSettings
 from lbkit.static.content_types import content_type
 from lbkit.templates import Template
 
@@ -67,12 +68,26 @@ def prepare(name: str, config: ListenerConfig) -> Prepared:
 
 def _own_handler(route: RouteConfig, path: str, client_of: ClientReader) -> Handler | None:
     if route.static is not None:
-        return StaticFiles(route.static, strip_prefix=route.path)
+        return StaticFiles(route.static, strip_prefix=route.path, settings=_static_settings(route.files))
     if route.redirect is not None:
         return Redirect(route.redirect.status, Template(route.redirect.to), client_of)
     if route.answer is not None:
         return _fixed_answer(route.answer, f"{path}.answer.file")
     return None
+
+
+def _static_settings(files: FilesConfig | None) -> StaticSettings:
+    if files is None:
+        return StaticSettings()
+    return StaticSettings(
+        files.index,
+        files.try_files,
+        files.precompressed,
+        files.gzip,
+        tuple(files.cache_control.items()),
+        files.not_found,
+        files.autoindex,
+    )
 
 
 def _fixed_answer(answer: AnswerConfig, path: str) -> FixedAnswer:

@@ -8,31 +8,55 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+from lbkit.http.codings import choose_coding
 from lbkit.static.reply import Version
 
 __all__ = ["Cache", "Ready", "Signature"]
 
-Signature = tuple[int, int, int, int, int]
-"""Device, inode, size, and nanoseconds of the last change of content and of inode."""
+Signature = tuple[tuple[int, ...], ...]
+"""Of a file and each that stands in for it: device, inode, size, nanoseconds of the last change of content
+and of inode."""
 
 _OVERHEAD = 1024
 """Bytes that an entry takes beside its body, about."""
+_MOST_CHOICES = 16
+_LONGEST_CHOICE = 128
 
 
 class Ready:
     """A file, its answer's head and what it was made of."""
 
-    __slots__ = ("body", "checked_at", "headers", "is_in_check", "lines", "signature", "version")
+    __slots__ = (
+        "_choices",
+        "body",
+        "checked_at",
+        "codings",
+        "headers",
+        "is_in_check",
+        "lines",
+        "signature",
+        "version",
+    )
 
-    def __init__(self, version: Version, body: bytes, signature: Signature | None, checked_at: float) -> None:
+    def __init__(
+        self,
+        version: Version,
+        body: bytes,
+        signature: Signature | None = None,
+        checked_at: float = 0.0,
+        codings: dict[bytes, Ready] | None = None,
+    ) -> None:
         """*signature* is None where the file may have changed after *body* was read without a trace.
-        *checked_at* is monotonic seconds."""
+        *checked_at* is monotonic seconds. *codings* are the same in content codings, best first."""
         self.version = version
         self.body = body
         self.signature = signature
         self.checked_at = checked_at
         self.is_in_check = False
         """Whether it is being compared with the disk."""
+        self.codings = codings or {}
+        self._choices: dict[bytes, Ready] = {}
+        """What was chosen for a field Accept-Encoding: there are few of them."""
         self.headers = version.whole_fields()
         self.lines = [b"HTTP/1.1 200 OK", *(b"%b: %b" % field for field in self.headers)]
         """The same, as they go out."""
@@ -40,7 +64,18 @@ class Ready:
     @property
     def weight(self) -> int:
         """Bytes of memory, about."""
-        return len(self.body) + _OVERHEAD
+        return len(self.body) + _OVERHEAD + sum(coded.weight for coded in self.codings.values())
+
+    def choose(self, accept: bytes | None) -> Ready:
+        """This, or the one of `codings` that a client with the field Accept-Encoding *accept* gets."""
+        if not accept:
+            return self
+        chosen = self._choices.get(accept)
+        if chosen is None:
+            chosen = self.codings.get(choose_coding(accept, tuple(self.codings)), self)
+            if len(self._choices) < _MOST_CHOICES and len(accept) <= _LONGEST_CHOICE:
+                self._choices[accept] = chosen
+        return chosen
 
 
 class Cache:

@@ -6,7 +6,7 @@ the standard library's table changes with the version of Python.
 
 from __future__ import annotations
 
-__all__ = ["content_type"]
+__all__ = ["content_type", "is_compressible"]
 
 _UNKNOWN = "application/octet-stream"
 
@@ -77,6 +77,32 @@ _TYPES = {
     "zip": "application/zip",
     "zst": "application/zstd",
 }
+
+
+_COMPRESSIBLE = (
+    "text/",
+    "application/atom+xml",
+    "application/geo+json",
+    "application/json",
+    "application/ld+json",
+    "application/manifest+json",
+    "application/rss+xml",
+    "application/toml",
+    "application/wasm",
+    "application/xhtml+xml",
+    "application/xml",
+    "application/xslt+xml",
+    "application/yaml",
+    "font/otf",
+    "font/ttf",
+    "image/bmp",
+    "image/svg+xml",
+)
+
+
+def is_compressible(media_type: bytes) -> bool:
+    """Whether files of this type get smaller by compression: text, and what is like it."""
+    return media_type.decode("latin-1").startswith(_COMPRESSIBLE)
 
 
 def content_type(name: bytes) -> bytes:

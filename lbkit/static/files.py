@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import stat
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -22,22 +21,21 @@ from functools import partial
 
 from lbkit.errors import ClientError
 from lbkit.exchange import Exchange, FilePart, Work
-from lbkit.http.messages import Headers, Request
+from lbkit.http.messages import Headers, Request, get_all
 from lbkit.http.plain import Trait
+from lbkit.http.status import wants_json
 from lbkit.http.targets import quote_path
-from lbkit.static.cache import Cache, Ready, Signature
-from lbkit.static.content_types import content_type
+from lbkit.static.cache import Cache, Ready
+from lbkit.static.finder import Finder, Found
+from lbkit.static.listing import Entry, as_html, as_json
 from lbkit.static.reply import Reply, Version, reply_to
+from lbkit.static.settings import StaticSettings
 from lbkit.static.tree import Tree
 
 __all__ = ["StaticFiles"]
 
-_SMALL = 64 * 1024
-"""Bytes of a file that is answered from memory."""
 _FRESH = 1.0
 """Seconds for which memory is believed without a look at the disk."""
-_SETTLED = 50_000_000
-"""Nanoseconds after which another change of a file shows in its times: several ticks of a kernel's clock."""
 _ALLOW: Headers = [(b"Allow", b"GET, HEAD, OPTIONS")]
 _LENGTH = int(Trait.CONTENT_LENGTH)
 _SPECIAL = frozenset(
@@ -46,22 +44,10 @@ _SPECIAL = frozenset(
 """Fields by which the answer is anything but the whole file."""
 
 
-class _Found:
-    """A file, `ready` in memory or open as `descriptor`; where neither, a folder whose address lacks a slash."""
-
-    __slots__ = ("descriptor", "ready", "status", "version")
-
-    def __init__(self, version: Version | None = None, ready: Ready | None = None) -> None:
-        self.version = version
-        self.ready = ready
-        self.descriptor = -1
-        self.status: os.stat_result | None = None
-
-
 class StaticFiles:
     """Answers GET and HEAD from the files below *root*; other methods get 405.
 
-    A folder is answered with its `index`, after a redirect to its address with a slash. Hidden files,
+    A folder is answered with its index, after a redirect to its address with a slash. Hidden files,
     links that lead out of the root, and whatever is no regular file are not there (404).
     """
 
@@ -70,7 +56,7 @@ class StaticFiles:
         root: str | os.PathLike[str],
         *,
         strip_prefix: str = "",
-        index: str = "index.html",
+        settings: StaticSettings | None = None,
         cache: Cache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -78,9 +64,10 @@ class StaticFiles:
 
         Raises ConfigError when *root* is not a folder.
         """
-        self._tree = Tree(root)
+        settings = settings or StaticSettings()
         self._prefix = strip_prefix.rstrip("/").encode()
-        self._index = index.encode()
+        self._finder = Finder(Tree(root), self._prefix, settings, clock)
+        self._has_page = bool(settings.not_found)
         self._cache = Cache() if cache is None else cache
         self._clock = clock
         self._rng = random.SystemRandom()
@@ -102,6 +89,8 @@ class StaticFiles:
 
     def _answer_ready(self, exchange: Exchange, ready: Ready) -> Work | None:
         request = exchange.request
+        if ready.codings:
+            ready = ready.choose(_accepted(request))
         for name, _ in request.headers:
             if name.lower() in _SPECIAL:
                 break
@@ -127,10 +116,9 @@ class StaticFiles:
         checking.add_done_callback(partial(self._checked, path, ready))
 
     def _look_again(self, path: bytes, ready: Ready) -> Ready | None:
-        """Runs in a thread. Raises as `_find`."""
-        found = self._find(path, ready)
-        if found.descriptor >= 0:
-            os.close(found.descriptor)
+        """Runs in a thread. Raises as `Finder.find`."""
+        found = self._finder.find(path, None, ready)
+        found.close()
         return found.ready
 
     def _checked(self, path: bytes, before: Ready, checking: asyncio.Future[Ready | None]) -> None:
@@ -150,20 +138,31 @@ class StaticFiles:
         if request.method not in ("GET", "HEAD"):
             await self._answer_other(exchange)
             return
-        found = await self._open(request)
+        try:
+            found = await self._open(request)
+        except ClientError as error:
+            page = None
+            if error.status == 404 and self._has_page:
+                page = await asyncio.to_thread(self._finder.page)
+            if page is None:
+                raise
+            await exchange.respond(404, [(b"Content-Type", page[0])], page[1])
+            return
         if found.ready is not None:
             if self._cache.get(request.path) is not found.ready:
                 self._cache.put(request.path, found.ready)
             work = self._answer_ready(exchange, found.ready)
             if work is not None:
                 await work()
+        elif found.entries is not None:
+            await self._answer_list(exchange, found.entries)
         elif found.version is None:
             await exchange.respond(301, [(b"Location", _with_slash(request))])
         else:
             try:
                 await self._answer_open(exchange, found, found.version)
             finally:
-                os.close(found.descriptor)
+                found.close()
 
     async def _answer_other(self, exchange: Exchange) -> None:
         if exchange.request.method == "OPTIONS":
@@ -171,7 +170,18 @@ class StaticFiles:
         else:
             await exchange.respond_error(405, _ALLOW)
 
-    async def _answer_open(self, exchange: Exchange, found: _Found, version: Version) -> None:
+    async def _answer_list(self, exchange: Exchange, entries: list[Entry]) -> None:
+        request = exchange.request
+        kind, body = b"application/json", b""
+        if wants_json(request.headers):
+            body = as_json(entries)
+        else:
+            kind = b"text/html; charset=utf-8"
+            body = as_html(request.path, entries, is_root=request.path == self._prefix + b"/")
+        fields: Headers = [(b"Content-Type", kind), (b"Vary", b"Accept"), (b"Cache-Control", b"no-cache")]
+        await exchange.respond(200, fields, body)
+
+    async def _answer_open(self, exchange: Exchange, found: Found, version: Version) -> None:
         reply = reply_to(exchange.request, version, _epoch(), self._rng)
         if reply.is_error:
             await exchange.respond_error(reply.status, reply.headers)
@@ -180,9 +190,11 @@ class StaticFiles:
         else:
             await _send(exchange, reply, found)
 
-    async def _open(self, request: Request) -> _Found:
+    async def _open(self, request: Request) -> Found:
         before = self._cache.get(request.path)
-        opening = asyncio.ensure_future(asyncio.to_thread(self._find, request.path, before))
+        opening = asyncio.ensure_future(
+            asyncio.to_thread(self._finder.find, request.path, _accepted(request), before)
+        )
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
@@ -192,71 +204,19 @@ class StaticFiles:
             self._cache.drop(request.path)
             raise
 
-    def _find(self, path: bytes, before: Ready | None) -> _Found:
-        """What *path* leads to; *before* is what was kept of it. Runs in a thread.
-
-        Raises ClientError for what is not there, OSError for what the machine cannot do.
-        """
-        names = self._names(path)
-        is_folder = path.endswith(b"/")
-        if is_folder:
-            names.append(self._index)
-        now = self._clock()
-        descriptor = self._tree.open(names)
-        try:
-            status = os.fstat(descriptor)
-            if stat.S_ISDIR(status.st_mode):
-                if is_folder:
-                    raise ClientError("the index is no file", 404)
-                found = _Found()
-            else:
-                found = self._file(descriptor, names[-1], status, before, now)
-        except BaseException:
-            os.close(descriptor)
-            raise
-        if found.descriptor < 0:
-            os.close(descriptor)
-        return found
-
-    def _file(
-        self, descriptor: int, name: bytes, status: os.stat_result, before: Ready | None, now: float
-    ) -> _Found:
-        signature = _signature(status)
-        if before is not None and before.signature == signature:
-            before.checked_at = now
-            return _Found(before.version, before)
-        if status.st_size <= _SMALL:
-            body = os.pread(descriptor, status.st_size, 0) if status.st_size else b""
-            status = os.fstat(descriptor)
-            if len(body) == status.st_size and _signature(status) == signature:
-                is_settled = _epoch() * 1e9 - max(status.st_mtime_ns, status.st_ctime_ns) > _SETTLED
-                version = _version(status, name)
-                return _Found(version, Ready(version, body, signature if is_settled else None, now))
-        found = _Found(_version(status, name))
-        found.descriptor, found.status = descriptor, status
-        return found
-
-    def _names(self, path: bytes) -> list[bytes]:
-        if path != self._prefix and not path.startswith(self._prefix + b"/"):
-            raise ClientError("outside of the prefix", 404)
-        return [name for name in path[len(self._prefix) :].split(b"/") if name]
-
-
-def _version(status: os.stat_result, name: bytes) -> Version:
-    return Version(status.st_size, status.st_mtime_ns, content_type(name))
-
-
-def _signature(status: os.stat_result) -> Signature:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
 
 def _epoch() -> float:
     return datetime.now(UTC).timestamp()
 
 
-def _close_found(opening: asyncio.Future[_Found]) -> None:
-    if not opening.cancelled() and opening.exception() is None and opening.result().descriptor >= 0:
-        os.close(opening.result().descriptor)
+def _accepted(request: Request) -> bytes | None:
+    values = get_all(request.headers, b"accept-encoding")
+    return b",".join(values) if values else None
+
+
+def _close_found(opening: asyncio.Future[Found]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _with_slash(request: Request) -> bytes:
@@ -264,7 +224,7 @@ def _with_slash(request: Request) -> bytes:
     return location + b"?" + request.target.query if request.target.has_query else location
 
 
-async def _send(exchange: Exchange, reply: Reply, found: _Found) -> None:
+async def _send(exchange: Exchange, reply: Reply, found: Found) -> None:
     assert found.status is not None
     await exchange.start(reply.status, reply.headers)
     for piece in reply.body:

@@ -16,11 +16,16 @@ import os
 import stat
 from collections import deque
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 
 from lbkit.errors import ClientError, ConfigError
+from lbkit.static.listing import Entry
 
-__all__ = ["Tree"]
+__all__ = ["MOST_ENTRIES", "Tree"]
+
+MOST_ENTRIES = 10_000
+"""Names in a folder that are looked at for a list."""
 
 _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 # O_NONBLOCK: opening a pipe must not wait for a writer. O_NOCTTY: nor make a terminal ours.
@@ -57,6 +62,45 @@ class Tree:
             raise _client_error(exc) from None
         finally:
             walk.close()
+
+    def entries(self, names: Iterable[bytes]) -> list[Entry]:
+        """What `open` would open in the folder that *names* lead to, of its first `MOST_ENTRIES` names.
+
+        Raises as `open`.
+        """
+        names = list(names)
+        folder = self.open(names)
+        try:
+            # What was opened for walking cannot be read.
+            readable = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+        except OSError as exc:
+            raise _client_error(exc) from None
+        finally:
+            os.close(folder)
+        try:
+            with os.scandir(readable) as found:
+                found_names = [os.fsencode(one.name) for one in islice(found, MOST_ENTRIES)]
+            return [
+                entry for name in found_names if (entry := self._entry(readable, names, name)) is not None
+            ]
+        finally:
+            os.close(readable)
+
+    def _entry(self, folder: int, names: list[bytes], name: bytes) -> Entry | None:
+        try:
+            _refuse_tricks([*names, name])
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISLNK(status.st_mode):
+                descriptor = self.open([*names, name])
+                try:
+                    status = os.fstat(descriptor)
+                finally:
+                    os.close(descriptor)
+        except (ClientError, OSError):
+            return None
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return None
+        return Entry(name, stat.S_ISDIR(status.st_mode), status.st_size, int(status.st_mtime))
 
 
 class _Walk:

@@ -69,6 +69,52 @@ R = "listeners.web.routes[1]"
             f'{R}.redirect.to: "/ü" is not a URL: escape blanks and other characters with "%"',
         ),
         ("redirect = {}", f'{R}.redirect: missing key "to"'),
+        ('static = "."\nfiles = { try_files = ["${path}", "/x.html", "=404"], not_found = "/404.html" }', ""),
+        ('pool = "p"\nfiles = {}', f'{R}.files: has no effect without "static"'),
+        (
+            'static = "."\nfiles = { indx = ["a"] }',
+            f'{R}.files.indx: unknown key (did you mean "index"?)',
+        ),
+        (
+            'static = "."\nfiles = { index = ["a/b"] }',
+            f'{R}.files.index[1]: "a/b" is no name of a file that is shown',
+        ),
+        (
+            'static = "."\nfiles = { index = [".a"] }',
+            f'{R}.files.index[1]: ".a" is no name of a file that is shown',
+        ),
+        (
+            'static = "."\nfiles = { try_files = ["=404", "/x"] }',
+            f'{R}.files.try_files[1]: "=404" must be the last',
+        ),
+        (
+            'static = "."\nfiles = { try_files = ["=200"] }',
+            f'{R}.files.try_files[1]: "=200" is not "=" and a status of an error, such as "=404"',
+        ),
+        (
+            'static = "."\nfiles = { try_files = ["x.html"] }',
+            f'{R}.files.try_files[1]: "x.html" must start with "/" or "${{path}}", or be a status as "=404"',
+        ),
+        (
+            'static = "."\nfiles = { try_files = ["$uri"] }',
+            f'{R}.files.try_files[1]: "$uri" must start with "/" or "${{path}}", or be a status as "=404"',
+        ),
+        (
+            'static = "."\nfiles = { try_files = ["/a$uri"] }',
+            f'{R}.files.try_files[1]: "/a$uri": ${{path}} is the only placeholder',
+        ),
+        (
+            'static = "."\nfiles = { cache_control = { a = "b" } }',
+            f'{R}.files.cache_control.a: a pattern must start with "/" or "*"',
+        ),
+        (
+            'static = "."\nfiles = { cache_control = { "*" = "a\\nb" } }',
+            f'{R}.files.cache_control."*": "a\\nb" is not a value of Cache-Control, such as "max-age=3600"',
+        ),
+        (
+            'static = "."\nfiles = { not_found = "404.html" }',
+            f'{R}.files.not_found: "404.html" must start with "/", which is the folder',
+        ),
         ("answer = { status = 99 }", f"{R}.answer.status: 99 is not from 200 to 599"),
         ('answer = { status = 204, body = "x" }', f"{R}.answer.status: an answer with 204 has no body"),
         ('answer = { file = "none" }', f'{R}.answer.file: "none" is not a file'),

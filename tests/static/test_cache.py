@@ -45,3 +45,16 @@ def test_the_lines_say_what_the_fields_say() -> None:
     assert one.lines[0] == b"HTTP/1.1 200 OK"
     assert one.lines[1:] == [b"%b: %b" % field for field in one.headers]
     assert (b"Content-Length", b"10") in one.headers
+
+
+def test_codings_are_chosen_and_weighed() -> None:
+    br, gzip = ready(3), ready(4)
+    one = Ready(Version(10, 1, b"text/plain"), bytes(10), codings={b"br": br, b"gzip": gzip})
+    assert one.weight == ready(10).weight + br.weight + gzip.weight
+    for _ in range(2):
+        assert one.choose(None) is one
+        assert one.choose(b"identity") is one
+        assert one.choose(b"gzip, br") is br
+        assert one.choose(b"gzip;q=1, br;q=0.5") is gzip
+    for number in range(100):  # what is remembered is bounded, and right without
+        assert one.choose(b"x%d, gzip" % number) is gzip

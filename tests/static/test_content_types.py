@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lbkit.static.content_types import content_type
+from lbkit.static.content_types import content_type, is_compressible
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,10 @@ from lbkit.static.content_types import content_type
 )
 def test_types(name: bytes, expected: bytes) -> None:
     assert content_type(name) == expected
+
+
+def test_what_gets_smaller() -> None:
+    for name in (b"a.html", b"a.txt", b"a.js", b"a.json", b"a.svg", b"a.wasm", b"a.ttf"):
+        assert is_compressible(content_type(name))
+    for name in (b"a.png", b"a.gz", b"a.woff2", b"a.mp4", b"a.pdf", b"a"):
+        assert not is_compressible(content_type(name))

@@ -15,7 +15,7 @@ from lbkit.errors import ConfigError
 from lbkit.exchange import Exchange
 from lbkit.static import StaticFiles
 from lbkit.static.cache import Ready
-from lbkit.static.files import _Found
+from lbkit.static.finder import Found
 from lbkit.static.tree import Tree
 from tests.exchange.wire import Client, Site, site
 from tests.support.loops import on_both_loops, open_descriptors
@@ -302,10 +302,13 @@ class Counted(StaticFiles):
     def __init__(self, root: Path, clock: Clock) -> None:
         super().__init__(root, clock=clock)
         self.looks = 0
+        find = self._finder.find
 
-    def _find(self, path: bytes, before: Ready | None) -> _Found:
-        self.looks += 1
-        return super()._find(path, before)
+        def counted(path: bytes, accept: bytes | None, before: Ready | None) -> Found:
+            self.looks += 1
+            return find(path, accept, before)
+
+        self._finder.find = counted  # type: ignore[method-assign]
 
 
 @on_both_loops

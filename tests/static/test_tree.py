@@ -135,3 +135,23 @@ def test_a_root_may_itself_be_a_link(root: Path) -> None:
 def test_the_root_has_to_be_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not a folder"):
         Tree(tmp_path / "absent")
+
+
+def test_the_list_of_a_folder_has_what_can_be_opened(root: Path) -> None:
+    tree, before = Tree(root), open_descriptors()
+    for names in ([], [b"a"], [b"a", b"b"]):
+        listed = {entry.name: entry for entry in tree.entries(names)}
+        folder = root.joinpath(*(os.fsdecode(name) for name in names))
+        for name in map(os.fsencode, os.listdir(folder)):
+            try:
+                descriptor = tree.open([*names, name])
+            except ClientError:
+                assert name not in listed
+            else:
+                assert listed[name].is_folder == stat.S_ISDIR(os.fstat(descriptor).st_mode)
+                os.close(descriptor)
+    assert open_descriptors() == before
+    for names, status in (([b"absent"], 404), ([b"a", b"b", b"f"], 404), ([b".git"], 404)):
+        with pytest.raises(ClientError) as raised:
+            tree.entries(names)
+        assert raised.value.status == status
