@@ -56,7 +56,7 @@ class FilesConfig:
     it, JSON. `try_files` are paths to try in order, ``${path}`` being the one that was asked for and
     ``${path}/`` its index; the last may be ``=404`` or another status.
 
-    With `precompressed` a file of the same name with ``.br``, ``.zst`` or ``.gz`` behind it that is no older
+    With `precompressed` a text file's namesake with ``.br``, ``.zst`` or ``.gz`` behind it that is no older
     goes to clients that take it. With `gzip` text from 1 KiB to 1 MiB is compressed here, once, and kept.
 
     `cache_control` has patterns of paths and the field Cache-Control of what they match, the first that does:

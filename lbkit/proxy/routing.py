@@ -6,10 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 from lbkit.errors import ClientError
-from lbkit.exchange import Exchange, Handler, Work
+from lbkit.exchange import Exchange, Handler, HttpProtocol, Work
 from lbkit.http.routes import RouteTable
 from lbkit.proxy.express import Express
 from lbkit.proxy.forward import Forwarder
+from lbkit.proxy.known_files import KnownFiles
+from lbkit.static import StaticFiles
 
 __all__ = ["RouteHandler"]
 
@@ -27,8 +29,18 @@ class RouteHandler:
         self._table = table
         self._default = default
         self._mark = mark
-        only = default if isinstance(default, Forwarder) and not table.routes else None
-        self.express = Express(self._forwarder_for, only) if mark is None else None
+        self._known: KnownFiles | None = None
+        self.express: Callable[[HttpProtocol, bytes], bool] | None = None
+        if mark is None:
+            only = default if isinstance(default, Forwarder) and not table.routes else None
+            self._forwards = self.express = Express(self._forwarder_for, only)
+            if any(isinstance(route.target, StaticFiles) for route in table.routes):
+                self._known = KnownFiles()
+                self.express = self._answer_known
+
+    def _answer_known(self, wire: HttpProtocol, data: bytes) -> bool:
+        assert self._known is not None
+        return self._known.answer(wire, data) or self._forwards(wire, data)
 
     def _forwarder_for(self, host: bytes, path: bytes) -> Forwarder | None:
         """Who forwards a request; None where anybody else answers it, or more has to be known to say who."""
@@ -45,7 +57,12 @@ class RouteHandler:
         """See `PromptHandler.begin`."""
         handler = self._choose(exchange)
         begin: Callable[[Exchange], Work | None] | None = getattr(handler, "begin", None)
-        return partial(handler, exchange) if begin is None else begin(exchange)
+        if begin is None:
+            return partial(handler, exchange)
+        work = begin(exchange)
+        if work is None and self._known is not None and isinstance(handler, StaticFiles):
+            self._known.learn(exchange, handler)
+        return work
 
     def _choose(self, exchange: Exchange) -> Handler:
         """Raises ClientError (404) when no route is there for it."""

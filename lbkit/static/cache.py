@@ -31,6 +31,7 @@ class Ready:
         "body",
         "checked_at",
         "codings",
+        "head",
         "headers",
         "is_in_check",
         "lines",
@@ -60,6 +61,7 @@ class Ready:
         self.headers = version.whole_fields()
         self.lines = [b"HTTP/1.1 200 OK", *(b"%b: %b" % field for field in self.headers)]
         """The same, as they go out."""
+        self.head = b"\r\n".join(self.lines)
 
     @property
     def weight(self) -> int:

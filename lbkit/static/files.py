@@ -78,23 +78,43 @@ class StaticFiles:
         """See `PromptHandler.begin`."""
         request = exchange.request
         if request.method in ("GET", "HEAD"):
-            ready = self._cache.get(request.path)
+            ready = self.at_hand(request.path)
             if ready is not None:
-                age = self._clock() - ready.checked_at
-                if age < _FRESH:
-                    if age > _FRESH / 2 and not ready.is_in_check:
-                        self._check(request.path, ready)
-                    return self._answer_ready(exchange, ready)
+                return self._answer_ready(exchange, ready)
         return partial(self, exchange)
+
+    def at_hand(self, path: bytes) -> Ready | None:
+        """What is in memory of *path* and may be believed."""
+        ready = self._cache.get(path)
+        if ready is None:
+            return None
+        age = self._clock() - ready.checked_at
+        if age >= _FRESH:
+            return None
+        if age > _FRESH / 2 and not ready.is_in_check:
+            self._check(path, ready)
+        return ready
+
+    def now(self) -> float:
+        """Monotonic seconds."""
+        return self._clock()
+
+    @staticmethod
+    def is_special(request: Request) -> bool:
+        """Whether the answer to *request* may be another than the whole file."""
+        return any(name.lower() in _SPECIAL for name, _ in request.headers)
+
+    @staticmethod
+    def accepted(request: Request) -> bytes | None:
+        """The field Accept-Encoding of *request*."""
+        values = get_all(request.headers, b"accept-encoding")
+        return b",".join(values) if values else None
 
     def _answer_ready(self, exchange: Exchange, ready: Ready) -> Work | None:
         request = exchange.request
         if ready.codings:
-            ready = ready.choose(_accepted(request))
-        for name, _ in request.headers:
-            if name.lower() in _SPECIAL:
-                break
-        else:
+            ready = ready.choose(self.accepted(request))
+        if not self.is_special(request):
             body = ready.body if request.method == "GET" else b""
             if not exchange.pass_whole(200, ready.lines, _LENGTH, body):
                 exchange.send_whole(200, ready.headers, ready.body)
@@ -193,7 +213,7 @@ class StaticFiles:
     async def _open(self, request: Request) -> Found:
         before = self._cache.get(request.path)
         opening = asyncio.ensure_future(
-            asyncio.to_thread(self._finder.find, request.path, _accepted(request), before)
+            asyncio.to_thread(self._finder.find, request.path, self.accepted(request), before)
         )
         try:
             return await asyncio.shield(opening)
@@ -207,11 +227,6 @@ class StaticFiles:
 
 def _epoch() -> float:
     return datetime.now(UTC).timestamp()
-
-
-def _accepted(request: Request) -> bytes | None:
-    values = get_all(request.headers, b"accept-encoding")
-    return b",".join(values) if values else None
 
 
 def _close_found(opening: asyncio.Future[Found]) -> None:

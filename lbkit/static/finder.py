@@ -2,7 +2,8 @@
 
 A small file is read whole, with what stands in for it: the files with ``.br``, ``.zst`` and ``.gz`` behind
 its name, and where there is no ``.gz``, text that is compressed here. Of a large one only that version is
-opened which the client takes. A stand-in older than its file is stale and passed over.
+opened which the client takes. Pictures and archives have no stand-ins, and one that is older than its file is
+stale and passed over.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ class Finder:
             if stat.S_ISDIR(status.st_mode):
                 raise IsADirectoryError
             statuses = {b"": status}
-            if self._settings.precompressed:
+            if self._settings.precompressed and is_compressible(content_type(names[-1])):
                 self._open_stand_ins(names, opened, statuses)
             signature = tuple(_identity(one) for one in statuses.values())
             if before is not None and before.signature == signature:
