@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 
 from lbkit.errors import ClientError
 
@@ -30,6 +31,9 @@ _WINDOW = 512 * 1024
 """Bytes that are sent, or read, at a time."""
 _BURST = 4
 """So many of them before it is others' turn: 2 MiB, as nginx (sendfile_max_chunk)."""
+_UNSENT = 128 * 1024
+"""Bytes that wait in the kernel before there is room for more: what a slow client takes late is not held
+twice, and what a fast one takes is sent while it is still in the processor's cache."""
 _STRIDE = 128 * 1024
 """Of what the kernel reads ahead by default, one byte stands for the rest."""
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -111,6 +115,9 @@ class FileSending:
         """*sock* is the descriptor of a socket that does not block; it is copied. Raises OSError."""
         self._part = part
         self._sock = os.dup(sock)
+        # A Unix socket has no such option.
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock)) as same:
+            same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         self._turn: asyncio.Future[None] | None = None
         self._is_stopped = False
 
