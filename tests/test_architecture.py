@@ -45,6 +45,11 @@ PURE = (
     "mysql/statements.py",
     "mysql/topology.py",
     "mysql/words.py",
+    "static/cache.py",
+    "static/content_types.py",
+    "static/listing.py",
+    "static/reply.py",
+    "static/settings.py",
     "tls/client_hello.py",
     "tls/names.py",
 )

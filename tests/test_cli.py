@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from lbkit import __version__
 from lbkit.__main__ import main
 from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
-from lbkit.cli import cli
+from lbkit.cli import _files_table, cli
 from lbkit.relay import RELAYS
 from tests.support.processes import ROOT, run_lbkit
 
@@ -127,6 +128,18 @@ def test_a_static_folder_that_is_not_there() -> None:
 )
 def test_wrong_options_of_a_static_folder(options: list[str], line: str) -> None:
     check_error(2, [f"lbkit: {line}"], "static", str(ROOT), *options)
+
+
+def test_the_options_of_a_static_folder_are_the_key_files() -> None:
+    rules = ("/assets/*=max-age=60, immutable", '*.html=private="a\\b"', "/assets/*=late")
+    table = tomllib.loads(_files_table(True, True, "/404.html", rules))["files"]
+    assert table == {
+        "autoindex": True,
+        "not_found": "/404.html",
+        "try_files": ["${path}", "${path}/", "/index.html"],
+        "cache_control": {"/assets/*": "max-age=60, immutable", "*.html": 'private="a\\b"'},
+    }
+    assert tomllib.loads(_files_table(False, False, "", ()))["files"]["try_files"] == []
 
 
 @pytest.mark.parametrize(
