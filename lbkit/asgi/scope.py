@@ -1,4 +1,4 @@
-"""The connection scope of an HTTP request, after the ASGI HTTP specification."""
+"""The connection scopes of HTTP requests and WebSockets, after the ASGI HTTP and WebSocket specification."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from lbkit.asgi.types import Scope
 from lbkit.exchange import Exchange
 from lbkit.http.forwarded import Hop, client_of, scheme_of
 from lbkit.http.plain import Trait
+from lbkit.http.websocket import asked_subprotocols
 
-__all__ = ["SPEC_VERSION", "http_scope"]
+__all__ = ["SPEC_VERSION", "http_scope", "websocket_scope"]
 
 _CLAIM = int(Trait.CLAIM)
 SPEC_VERSION = "2.3"
@@ -56,4 +57,17 @@ def http_scope(
     }
     if state is not None:
         scope["state"] = dict(state)
+    return scope
+
+
+def websocket_scope(
+    exchange: Exchange, *, root_path: str, state: Mapping[str, Any] | None, trusted: Collection[str]
+) -> Scope:
+    """The scope for a WebSocket that *exchange* asks for; else as `http_scope`."""
+    scope = http_scope(exchange, root_path=root_path, state=state, trusted=trusted)
+    del scope["method"]
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if scope["scheme"] in ("https", "wss") else "ws"
+    scope["subprotocols"] = asked_subprotocols(exchange.request)
+    scope["extensions"] = {"websocket.http.response": {}}
     return scope

@@ -11,6 +11,7 @@ from types import TracebackType
 from lbkit.asgi.handler import AsgiHandler
 from lbkit.asgi.lifespan import Lifespan
 from lbkit.asgi.types import App
+from lbkit.asgi.websocket import WebSocketSettings
 from lbkit.exchange import HttpServer, HttpSettings
 from lbkit.http.forwarded import LOOPBACK
 from lbkit.server import Address
@@ -21,6 +22,8 @@ __all__ = ["APP_SETTINGS", "AsgiServer", "serve"]
 APP_SETTINGS = replace(HttpSettings(), keep_alive=5.0)
 """Limits of an app server. A balancer in front reuses idle connections for less than these 5 s, the
 keep-alive of uvicorn and hypercorn."""
+
+WEBSOCKET_SETTINGS = WebSocketSettings()
 
 
 class AsgiServer:
@@ -36,14 +39,17 @@ class AsgiServer:
         address: Address,
         *,
         settings: HttpSettings,
+        websocket: WebSocketSettings,
         root_path: str,
         trusted: Collection[str],
         stop_timeout: float,
     ) -> None:
         self.address = address
         self._lifespan = Lifespan(app)
-        handler = AsgiHandler(app, self._lifespan.state, root_path=root_path, trusted=trusted)
-        self.http = HttpServer(handler, settings)
+        self._handler = AsgiHandler(
+            app, self._lifespan.state, root_path=root_path, trusted=trusted, websocket=websocket
+        )
+        self.http = HttpServer(self._handler, settings)
         self._stop_timeout = stop_timeout
         self._server: asyncio.Server | None = None
 
@@ -68,12 +74,14 @@ class AsgiServer:
             self._server = await loop.create_server(self.http.protocol_factory, sock=sock, backlog=BACKLOG)
 
     async def stop(self) -> int:
-        """Accept no more, let requests end, stop the application; the number of connections cut."""
+        """Accept no more, let requests end, close WebSockets with 1012, stop the application; the number of
+        connections cut."""
         if self._server is None:
             return 0
         self._server.close()
         self._server = None
         self._unlink()
+        self._handler.shutdown()
         cut = await self.http.drain(self._stop_timeout)
         await self._lifespan.shutdown()
         return cut
@@ -97,21 +105,24 @@ def serve(
     address: Address | str,
     *,
     settings: HttpSettings = APP_SETTINGS,
+    websocket: WebSocketSettings = WEBSOCKET_SETTINGS,
     root_path: str = "",
     trusted: Collection[str] = LOOPBACK,
     stop_timeout: float = 10.0,
 ) -> AsgiServer:
     """A server for *app* at *address*, ``host:port`` (port 0 for any free one) or ``unix:/path``.
 
-    Use: ``async with serve(app, "127.0.0.1:0") as server: server.address``. *stop_timeout* is how many
-    seconds requests may take to end when it stops. Raises ValueError for an address that is none;
-    starting raises StartFailed with a line that says what to do.
+    Use: ``async with serve(app, "127.0.0.1:0") as server: server.address``. *settings* and *websocket* have
+    every limit of HTTP and of WebSockets. *stop_timeout* is how many seconds requests may take to end when it
+    stops. Raises ValueError for an address that is none; starting raises StartFailed with a line that says
+    what to do.
     """
     where = Address.parse(address) if isinstance(address, str) else address
     return AsgiServer(
         app,
         where,
         settings=settings,
+        websocket=websocket,
         root_path=root_path,
         trusted=trusted,
         stop_timeout=stop_timeout,

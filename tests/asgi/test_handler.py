@@ -220,12 +220,12 @@ async def test_a_malformed_body_is_the_clients_fault_even_if_the_app_raises(
 
 
 @on_both_loops
-async def test_a_websocket_upgrade_is_a_plain_request() -> None:
+async def test_a_wish_for_another_protocol_is_a_plain_request() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         assert scope["type"] == "http"
         await sending({**START, "status": 426}, {"type": "http.response.body"})(scope, receive, send)
 
-    upgrade = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    upgrade = b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
     async with site(AsgiHandler(app)) as where, where.client() as client:
         for _ in range(2):
             client.send(upgrade)
