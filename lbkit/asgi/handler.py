@@ -6,11 +6,14 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from lbkit.asgi.call import HttpCall
-from lbkit.asgi.scope import http_scope, websocket_scope
-from lbkit.asgi.types import App
+from lbkit.asgi.express import Express
+from lbkit.asgi.scope import claimed, http_scope, scope_of, websocket_scope
+from lbkit.asgi.types import App, Scope
 from lbkit.asgi.websocket import ClientGone, WebSocket, WebSocketSettings
-from lbkit.exchange import Exchange
+from lbkit.exchange import Exchange, HttpProtocol
+from lbkit.exchange.exchange import Peer
 from lbkit.http.forwarded import LOOPBACK
+from lbkit.http.messages import Headers
 from lbkit.http.upgrade import asked_protocols
 from lbkit.http.websocket import refusal
 
@@ -45,6 +48,8 @@ class AsgiHandler:
         self._websocket_settings = websocket or WebSocketSettings()
         self._websockets: set[WebSocket] = set()
         self._is_stopping = False
+        self.express = Express(app, self._scope, self._sight)
+        """For the requests that need no exchange; see there."""
 
     async def __call__(self, exchange: Exchange) -> None:
         """Answer *exchange*; raises whatever the application raises."""
@@ -54,14 +59,23 @@ class AsgiHandler:
             return
         scope = http_scope(exchange, root_path=self._root_path, state=self._state, trusted=self._trusted)
         call = HttpCall(exchange)
+        failure: Exception | None = None
         try:
             await self._app(scope, call.receive, call.send)
-        except Exception:
-            if call.client_error is not None and not exchange.started:
-                raise call.client_error from None  # the application only passed on what the client did
-            raise
-        if call.client_error is not None and not exchange.ended:
-            raise call.client_error
+        except Exception as error:  # noqa: BLE001 - raised below
+            failure = error
+        failure = call.judged(failure)
+        if failure is not None:
+            raise failure
+
+    def _scope(self, *about: Any) -> Scope:
+        scope = scope_of(self._root_path, *about)
+        if self._state is not None:
+            scope["state"] = dict(self._state)
+        return scope
+
+    def _sight(self, wire: HttpProtocol, headers: Headers) -> tuple[Peer, str]:
+        return claimed(headers, wire.client, wire.scheme, "1.1", self._trusted)
 
     def shutdown(self) -> None:
         """The server stops: open WebSockets end with 1012, and no more are taken."""

@@ -8,11 +8,13 @@ from urllib.parse import unquote
 
 from lbkit.asgi.types import Scope
 from lbkit.exchange import Exchange
+from lbkit.exchange.exchange import Peer
 from lbkit.http.forwarded import Hop, client_of, scheme_of
+from lbkit.http.messages import Headers
 from lbkit.http.plain import Trait
 from lbkit.http.websocket import asked_subprotocols
 
-__all__ = ["SPEC_VERSION", "http_scope", "websocket_scope"]
+__all__ = ["SPEC_VERSION", "claimed", "http_scope", "scope_of", "websocket_scope"]
 
 _CLAIM = int(Trait.CLAIM)
 SPEC_VERSION = "2.3"
@@ -30,34 +32,58 @@ def http_scope(
     request = exchange.request
     client, scheme = exchange.client, exchange.scheme
     if request.plain is None or request.plain.traits & _CLAIM:
-        hop = Hop(client[0] if client else "", scheme, request.version)
-        forwarded = client_of(request.headers, hop, trusted)
-        client = (forwarded, 0) if forwarded else client
-        scheme = scheme_of(request.headers, hop, trusted)
-    raw_path = request.target.raw_path
+        client, scheme = claimed(request.headers, client, scheme, request.version, trusted)
+    target = request.target
+    headers = [(name.lower(), value) for name, value in request.headers]
+    scope = scope_of(
+        root_path, request.method, target.raw_path, target.query, headers, client, scheme, exchange.server
+    )
+    scope["http_version"] = request.version
+    if state is not None:
+        scope["state"] = dict(state)
+    return scope
+
+
+def claimed(
+    headers: Headers, client: Peer, scheme: str, version: str, trusted: Collection[str]
+) -> tuple[Peer, str]:
+    """*client* and *scheme*, or what X-Forwarded-For and -Proto say when the neighbour is *trusted*."""
+    hop = Hop(client[0] if client else "", scheme, version)
+    forwarded = client_of(headers, hop, trusted)
+    return (forwarded, 0) if forwarded else client, scheme_of(headers, hop, trusted)
+
+
+def scope_of(
+    root_path: str,
+    method: str,
+    raw_path: bytes,
+    query: bytes,
+    headers: Headers,
+    client: Peer,
+    scheme: str,
+    server: Peer,
+) -> Scope:
+    """The scope of a request of HTTP/1.1; *headers* have names in lower case."""
     path = raw_path.decode("ascii")
     if "%" in path:
         path = unquote(path)
     if root_path:
         path, raw_path = root_path + path, root_path.encode() + raw_path
-    scope: Scope = {
+    return {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": SPEC_VERSION},
-        "http_version": request.version,
-        "method": request.method,
+        "http_version": "1.1",
+        "method": method,
         "scheme": scheme,
         "path": path,
         "raw_path": raw_path,
-        "query_string": request.target.query,
+        "query_string": query,
         "root_path": root_path,
-        "headers": [(name.lower(), value) for name, value in request.headers],
+        "headers": headers,
         "client": client,
-        "server": exchange.server,
+        "server": server,
         "extensions": {},
     }
-    if state is not None:
-        scope["state"] = dict(state)
-    return scope
 
 
 def websocket_scope(

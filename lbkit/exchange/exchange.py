@@ -93,6 +93,9 @@ class Wire(Protocol):
     def error_page(self, status: int, request: Request | None) -> tuple[Headers, bytes]:
         """Fields and body of the page for an error that is found here."""
 
+    def cork(self) -> None:
+        """What is sent until the loop's next turn may leave in one write."""
+
     @property
     def is_clogged(self) -> bool:
         """Whether the client takes no more for now, so that `drain` would wait."""
@@ -138,6 +141,8 @@ class Exchange:
         """What is to be changed of the request for a server, and of the response."""
         self.started = False
         """Whether the response's head was sent."""
+        self.goes_nowhere = request.method == "HEAD"
+        """Whether the response has no body, whatever the handler sends."""
         self.ended = False
         """Whether the response is complete; what the handler still does is its own affair."""
         self.disconnected = False
@@ -173,10 +178,15 @@ class Exchange:
             if self.ended:
                 raise ClientError("the response ended before the body was read", 0)
             await self._more_body()
+        data = self.take()
+        self._wire.body_taken()
+        return data
+
+    def take(self) -> bytes:
+        """What has come of the body and was not read."""
         data = b"".join(self._chunks)
         self._chunks.clear()
         self._buffered = 0
-        self._wire.body_taken()
         return data
 
     async def _more_body(self) -> None:
@@ -285,6 +295,8 @@ class Exchange:
         self._wire.send_head(status, headers, reason_of(status) if reason is None else reason)
         self.started = True
         self.status = status
+        if status == 204 or status == 304:
+            self.goes_nowhere = True
 
     def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
         """The head of a response that has come from a server goes out as it came, line for line.
@@ -300,6 +312,8 @@ class Exchange:
             return False
         self.started = True
         self.status = status
+        if status == 204 or status == 304:
+            self.goes_nowhere = True
         return True
 
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
@@ -316,10 +330,12 @@ class Exchange:
 
     def send_body(self, data: bytes) -> None:
         """`write`, without waiting for a slow client."""
-        self._check_open(started=True)
+        if self.ended or not self.started:
+            self._check_open(started=True)
         if data:
             self._wire.send_body(data)
-            self.count_out(len(data))
+            if not self.goes_nowhere:
+                self.bytes_out += len(data)
 
     def send_end(self, trailers: Headers | None = None) -> None:
         """`end`, without waiting for a slow client. *trailers* are dropped where the body is not chunked."""
@@ -347,6 +363,10 @@ class Exchange:
         self.started = True
         self.status = 101
         return switched
+
+    def cork(self) -> None:
+        """What is sent until the loop's next turn may leave in one write."""
+        self._wire.cork()
 
     @property
     def is_clogged(self) -> bool:

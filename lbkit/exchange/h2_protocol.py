@@ -261,6 +261,9 @@ class _Stream:
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
         return False
 
+    def cork(self) -> None:
+        pass  # every frame waits for the loop's next turn
+
     @property
     def is_clogged(self) -> bool:
         return bool(self.unsent or self._connection.is_write_paused) and not self.is_gone

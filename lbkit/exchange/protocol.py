@@ -32,6 +32,7 @@ from lbkit.exchange.file_part import FilePart, FileSending
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.forwarded import identified
+from lbkit.http.heads import joined
 from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.plain import Trait
 from lbkit.http.status import error_page, reason_of
@@ -44,6 +45,7 @@ _DATE, _SERVER = int(Trait.DATE), int(Trait.SERVER)
 _LENGTH = int(Trait.CONTENT_LENGTH)
 _STAMPS = _DATE | _SERVER
 _IDLE = 5.0  # seconds after which a client's next request will not be soon
+_MOST_CORKED = 64 * 1024  # bytes that wait for the loop's next turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -73,7 +75,7 @@ class Shared(Serving, Protocol):
 
     def stamp(self, now: float) -> bytes: ...
 
-    def stamps(self) -> tuple[bytes, bytes]: ...
+    def stamps(self, now: float | None = None) -> tuple[bytes, bytes]: ...
 
     def opened(self, connection: Connection) -> None: ...
 
@@ -114,6 +116,7 @@ class HttpProtocol(asyncio.Protocol):
         self.limits = http.settings.limits
         self.flight: Flight | None = None
         self.block = self.tail = self.host = b""
+        self.kept: Any = None
         """For the express way: the fields of the last request, and what follows from them."""
         self._is_paused = False
         self._write_waiters: list[asyncio.Future[None]] = []
@@ -130,6 +133,9 @@ class HttpProtocol(asyncio.Protocol):
         self._unsent = 0
         self._unsent_since = 0.0
         self._file: FileSending | None = None
+        self._corked: list[bytes] | None = None
+        """What is to leave in one write."""
+        self._corked_size = 0
 
     # ---- the transport's calls ----
 
@@ -193,12 +199,40 @@ class HttpProtocol(asyncio.Protocol):
 
     def stop_over(self, data: bytes) -> Exchange:
         """The request *data*, which was taken by express, becomes an exchange."""
-        request = self._engine.take_whole(data)
-        assert request is not None, "what goes express is whole and plain"
-        self._exchange = Exchange(self, request, self._number, body_buffer=self._http.settings.body_buffer)
+        engine = self._engine
+        event: object = engine.take_whole(data)
+        if event is None:  # it has a body
+            engine.receive(data)
+            event = engine.next_event()
+        assert isinstance(event, Request), "what goes express is whole and plain"
+        exchange = Exchange(self, event, self._number, body_buffer=self._http.settings.body_buffer)
+        self._exchange = exchange
         if self._http.access_log is not None:
-            self._exchange.trail = Trail()
-        return self._exchange
+            exchange.trail = Trail()
+        if event.has_body:
+            self._advance()
+        return exchange
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run what answers a request that was taken by express in a task."""
+        self._http.run(work)
+
+    def land_checked(self, status: int, lines: list[bytes], traits: int, body: bytes) -> None:
+        """`land`, for lines that may not be ones that can be sent; then raises ValueError."""
+        http = self._http
+        now = http.now()
+        date, server = http.stamps(now)
+        if not traits & _DATE:
+            lines.append(date)
+        if server and not traits & _SERVER:
+            lines.append(server)
+        data = joined(lines) + body
+        self.flight = None
+        self._since = now
+        counters = http.counters
+        counters.responses[status // 100] += 1
+        counters.bytes_out += len(data)
+        self._transport.write(data)
 
     def land(self, status: int, lines: list[bytes], traits: int, body: bytes, now: float) -> None:
         """The whole answer to what was taken by express; *now* is monotonic seconds."""
@@ -363,26 +397,27 @@ class HttpProtocol(asyncio.Protocol):
     async def _answer(self, exchange: Exchange, work: Work) -> None:
         """Run the handler and see to it that there is an end, whatever it does; log it then."""
         try:
-            await self._work(exchange, work)
-        finally:
-            self._log_access(exchange)
-
-    async def _work(self, exchange: Exchange, work: Work) -> None:
-        try:
             await work()
         except asyncio.CancelledError:
             self.abort()
+            self._log_access(exchange)
             raise
         except Exception as error:  # noqa: BLE001 - a bug of the handler: logged whole, its client gets a 500
+            self.settle(exchange, error)
+        else:
+            self.settle(exchange, None)
+
+    def settle(self, exchange: Exchange, error: Exception | None) -> None:
+        """The handler has ended, by *error* where there is one: see to it that the response has, too."""
+        if error is not None:
             self._end_with(exchange, error)
-            return
-        if exchange.ended or self._is_aborted or self._is_lost:
-            return
-        status = 0
-        if not exchange.disconnected:  # else there is nobody to finish it for
-            _log.error("the handler of %s left its response unfinished", exchange.request.path)
-            status = 500
-        self._fail(exchange, status)
+        elif not (exchange.ended or self._is_aborted or self._is_lost):
+            status = 0
+            if not exchange.disconnected:  # else there is nobody to finish it for
+                _log.error("the handler of %s left its response unfinished", exchange.request.path)
+                status = 500
+            self._fail(exchange, status)
+        self._log_access(exchange)
 
     def fail(self, exchange: Exchange, error: Exception) -> None:
         exchange.has_task = True  # so that it is logged once, here
@@ -412,6 +447,8 @@ class HttpProtocol(asyncio.Protocol):
             self.send_whole(status, headers, reason_of(status), body)
 
     def _response_over(self) -> None:
+        if self._corked is not None:
+            self._uncork()
         exchange, self._exchange = self._exchange, None
         self._skipped = 0
         if exchange is not None:
@@ -572,7 +609,8 @@ class HttpProtocol(asyncio.Protocol):
         return True
 
     def send_body(self, data: bytes) -> None:
-        self._check_present()
+        if self._is_lost or self._transport.is_closing():
+            self._check_present()
         self._send(self._engine.body(data))
 
     async def send_file(self, part: FilePart) -> bool:
@@ -619,6 +657,7 @@ class HttpProtocol(asyncio.Protocol):
         head = self._engine.switch(headers, reason)
         self._count_response(101)
         self._send(head)
+        self._uncork()
         self._is_switched = True
         self._exchange = None
         if self._is_paused:
@@ -669,7 +708,23 @@ class HttpProtocol(asyncio.Protocol):
     def _send(self, data: bytes) -> None:
         if data:
             self._http.counters.bytes_out += len(data)
-            self._transport.write(data)
+            if self._corked is None:
+                self._transport.write(data)
+                return
+            self._corked.append(data)
+            self._corked_size += len(data)
+            if self._corked_size >= _MOST_CORKED:
+                self._uncork()
+
+    def cork(self) -> None:
+        if self._corked is None:
+            self._corked, self._corked_size = [], 0
+            asyncio.get_running_loop().call_soon(self._uncork)
+
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, None
+        if corked and not (self._is_lost or self._transport.is_closing()):
+            self._transport.write(b"".join(corked))
 
     def _wake_writers(self) -> None:
         for waiter in self._write_waiters:

@@ -527,3 +527,36 @@ async def test_an_unread_body_that_stops_coming_is_not_waited_for() -> None:
             await served(where, before + 1)
         where.http.tick(clock.now)
         assert await client.rest() == b""
+
+
+@on_both_loops
+async def test_what_is_corked_leaves_in_one_write_and_in_order() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.cork()
+        exchange.send_head(200, [])
+        exchange.send_body(b"a")
+        exchange.cork()
+        exchange.send_body(b"x" * 70_000)  # more than is held
+        exchange.cork()
+        exchange.send_body(b"b")
+        await asyncio.sleep(0)
+        exchange.send_body(b"c")
+        exchange.cork()
+        exchange.send_end()
+
+    answer = await ask(handler, LAST_GET)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"chunked" in head
+    assert body == b"1\r\na\r\n11170\r\n" + b"x" * 70_000 + b"\r\n1\r\nb\r\n1\r\nc\r\n0\r\n\r\n"
+
+
+@on_both_loops
+async def test_what_is_corked_for_a_client_that_is_cut_is_dropped() -> None:
+    async def handler(exchange: Exchange) -> None:
+        exchange.cork()
+        exchange.send_head(200, [])
+        exchange.abort()
+        await asyncio.sleep(0)
+
+    with pytest.raises(ConnectionResetError):
+        await ask(handler, LAST_GET)
