@@ -1,6 +1,7 @@
 """The command line: click commands that build a configuration, run it, and turn errors into exit codes.
 
-0 fine, 2 wrong usage or configuration, 1 anything else; errors are one clear line each on stderr.
+0 fine, 2 wrong usage or configuration, 3 an application that did not start, 1 anything else; errors are one
+clear line each on stderr.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lbkit import __version__
+from lbkit.asgi import AsgiServer
 from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
 from lbkit.cluster.pair import DatabaseCluster, find_server_for
@@ -37,11 +39,14 @@ from lbkit.commands.firewall import firewall_command
 from lbkit.commands.plan import plan_command
 from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, GlobalConfig, load, load_text, loads, read_text
-from lbkit.config.values import quoted
-from lbkit.errors import ConfigError, LbkitError
+from lbkit.config.values import parse_size, quoted
+from lbkit.errors import AppFailed, ConfigError, LbkitError
+from lbkit.http.trusted import UNIX, Trusted
 from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
 from lbkit.runtime import (
+    AppWorkers,
+    Link,
     Runtime,
     Secrets,
     Source,
@@ -60,6 +65,7 @@ logger = logging.getLogger("lbkit")
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
+EXIT_APP = 3
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -79,7 +85,7 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(EXIT_USAGE)
     except LbkitError as error:
         click.echo(f"lbkit: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_APP if isinstance(error, AppFailed) else EXIT_FAILED)
 
 
 class _AddressType(click.ParamType[Address]):
@@ -485,6 +491,19 @@ def _files_table(spa: bool, autoindex: bool, not_found: str, rules: tuple[str, .
     )
 
 
+class _SizeType(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Such as ``512MiB``."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 @cli.command()
 @click.argument("app", metavar="MODULE:ATTR")
 @click.option("--listen", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8000", show_default=True)
@@ -495,24 +514,169 @@ def _files_table(spa: bool, autoindex: bool, not_found: str, rules: tuple[str, .
     default=Path(),
     help="Look for MODULE here (default: the current folder).",
 )
-def app(app: str, listen: Address, app_dir: Path) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 512),
+    default=1,
+    show_default=True,
+    help="Processes that share the address. One that dies is replaced.",
+)
+@click.option(
+    "--max-requests",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="Replace a worker that has answered so many requests (default: never).",
+)
+@click.option(
+    "--max-memory",
+    metavar="SIZE",
+    type=_SizeType(),
+    default=0,
+    help="Replace a worker that has grown to this, such as 512MiB (default: never).",
+)
+@click.option(
+    "--stop-timeout",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=10.0,
+    show_default=True,
+    help="How long requests may take to end when it stops; WebSockets are closed at once (1012).",
+)
+@click.option(
+    "--trusted",
+    metavar="NET",
+    multiple=True,
+    default=("127.0.0.1", "::1", UNIX),
+    show_default=True,
+    help="Believe X-Forwarded-For and -Proto of neighbours in this network. May be repeated.",
+)
+@click.option("--fd", type=click.IntRange(0), help="Accept on this inherited, listening socket; not on ADDR.")
+@click.option("--link", type=int, hidden=True)
+@click.option("--number", type=int, hidden=True)
+def app(listen: Address, fd: int | None, link: int | None, number: int | None, **options: Any) -> None:
     """Serve an ASGI 3 application, such as `mysite.asgi:application`.
 
-    SIGTERM and Ctrl-C let requests end and stop the application; a second one stops at once.
+    HTTP/1.1 and WebSockets. SIGTERM and Ctrl-C let requests end and stop the application; a second one stops
+    at once. With --workers, --max-requests or --max-memory SIGHUP replaces the workers one after the other,
+    each new one before its old one stops: new code is taken without a lost request.
+
+    Exit codes: 3 where the application did not start, 2 for wrong usage, 1 for the rest.
+
+    \b
+      lbkit app shop.asgi:application --listen 0.0.0.0:8000 --workers 4
+      lbkit app main:app --listen unix:/run/shop.sock --max-requests 100000
     """
-    sys.path.insert(0, str(app_dir.absolute()))
-    _run_loop(_until_signal(_serve_app(app, listen)))
+    try:
+        Trusted(options["trusted"])
+    except ValueError as error:
+        raise ConfigError(f"--trusted: {error}") from None
+    serving = _Serving(listen=listen, sock=None if fd is None else _inherited(fd), **options)
+    if link is not None:
+        _log(click.get_current_context().find_root().params["log_level"], f"worker {number}: ")
+        _run_loop(_app_worker(serving, Link(socket.socket(fileno=link))))
+    elif serving.needs_workers:
+        if fd is not None:
+            raise ConfigError("--fd: goes with one process only; leave out --workers and --max-…")
+        _run_loop(_until_signal(_app_workers(serving)))
+    else:
+        _run_loop(_until_signal(_serve_app(serving)))
 
 
-async def _serve_app(name: str, listen: Address) -> None:
-    from lbkit.asgi import load_app, serve
+@dataclasses.dataclass(frozen=True)
+class _Serving:
+    """What `lbkit app` was asked for."""
 
-    async with serve(load_app(name), listen) as server:
-        logger.info("serving %s on %s", name, server.address)
+    app: str
+    listen: Address
+    app_dir: Path
+    workers: int
+    max_requests: int
+    max_memory: int
+    stop_timeout: float
+    trusted: tuple[str, ...]
+    sock: socket.socket | None
+
+    @property
+    def needs_workers(self) -> bool:
+        return self.workers > 1 or self.max_requests > 0 or self.max_memory > 0
+
+    def server(self) -> AsgiServer:
+        """Raises StartFailed where there is no such application."""
+        from lbkit.asgi import load_app, serve
+
+        sys.path.insert(0, str(self.app_dir.absolute()))
+        return serve(
+            load_app(self.app),
+            self.listen,
+            trusted=Trusted(self.trusted),
+            stop_timeout=self.stop_timeout,
+            sock=self.sock,
+        )
+
+    def command(self) -> list[str]:
+        """How a worker is started."""
+        given = click.get_current_context().find_root().params
+        return [
+            *(sys.executable, "-m", "lbkit", "--log-level", given["log_level"], "app", self.app),
+            *("--app-dir", str(self.app_dir.absolute()), "--stop-timeout", str(self.stop_timeout)),
+            *("--max-requests", str(self.max_requests), "--max-memory", f"{self.max_memory}B"),
+            *(word for address in self.trusted for word in ("--trusted", address)),
+        ]
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=descriptor)
+        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ConfigError(f"--fd: {descriptor} is a socket that does not listen")
+    except OSError as error:
+        raise ConfigError(f"--fd: {descriptor} is no socket: {(error.strerror or '').lower()}") from None
+    sock.setblocking(False)
+    return sock
+
+
+async def _serve_app(serving: _Serving) -> None:
+    async with serving.server() as server:
+        logger.info("serving %s on %s", serving.app, server.address)
         try:
             await asyncio.Event().wait()
         finally:
             logger.info("stopping")
+
+
+async def _app_workers(serving: _Serving) -> None:
+    workers = AppWorkers(
+        serving.listen, serving.workers, serving.command(), stop_timeout=serving.stop_timeout
+    )
+    try:
+        await workers.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.restart)
+        logger.info("serving %s on %s (%d workers)", serving.app, workers.address, serving.workers)
+        await asyncio.Event().wait()
+    finally:
+        logger.info("stopping")
+        await workers.close()
+
+
+async def _app_worker(serving: _Serving, link: Link) -> None:
+    """One of the workers: until SIGTERM, or until its parent is gone."""
+    stopping = _on_signals(signal.SIGTERM)
+    try:
+        server = serving.server()
+        if not await _unless(stopping, server.start()):
+            return
+    except LbkitError as error:
+        link.say(f"failed {error}")  # the parent shows it
+        sys.exit(EXIT_APP if isinstance(error, AppFailed) else EXIT_FAILED)
+    link.say("ready")
+    work = link.look(server, serving.max_requests, serving.max_memory)
+    watching = [asyncio.ensure_future(work), asyncio.ensure_future(link.broken())]
+    waiting = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait([waiting, watching[1]], return_when=asyncio.FIRST_COMPLETED)
+    for one in (*watching, waiting):
+        one.cancel()
+    await server.stop()
 
 
 # ---------------------------------------------------------------------------------------- the stack

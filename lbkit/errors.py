@@ -5,6 +5,7 @@
     LbkitError
      ├── ConfigError           the operator's: one line per problem, exit code 2
      ├── StartFailed           the machine's: port in use, no database server, …; one line, exit code 1
+ │    └── AppFailed        an application did not start, by its own account or in time; exit code 3
      ├── ClientError           the downstream's: answered with a 4xx status, or the session is closed
      ├── ServerError           an upstream's: try another server, count it against health
      │    ├── ConnectFailed    refused, unreachable, or not connected in time
@@ -32,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
+    "AppFailed",
     "BadResponse",
     "CheckFailed",
     "ClientError",
@@ -72,6 +74,10 @@ class ConfigError(LbkitError):
 
 class StartFailed(LbkitError):
     """Something could not be started; the message says what to do about it."""
+
+
+class AppFailed(StartFailed):
+    """An application did not start: its lifespan said so, or took too long."""
 
 
 class ClientError(LbkitError):

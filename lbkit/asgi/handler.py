@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from lbkit.asgi.call import HttpCall
@@ -35,7 +35,7 @@ class AsgiHandler:
         state: Mapping[str, Any] | None = None,
         *,
         root_path: str = "",
-        trusted: Collection[str] = LOOPBACK,
+        trusted: Container[str] = LOOPBACK,
         websocket: WebSocketSettings | None = None,
     ) -> None:
         """*state* is what the lifespan left; each request gets a copy. *root_path* is where the app is

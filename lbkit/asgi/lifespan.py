@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 from lbkit.asgi.types import App, Message, Scope
-from lbkit.errors import StartFailed
+from lbkit.errors import AppFailed
 
 __all__ = ["Lifespan"]
 
@@ -34,7 +34,7 @@ class Lifespan:
         self._is_known = True
 
     async def startup(self) -> None:
-        """Raises StartFailed with the application's own message, or when it takes too long."""
+        """Raises AppFailed with the application's own message, or when it takes too long."""
         self._task = asyncio.create_task(self._run())
         await self._inbox.put({"type": "lifespan.startup"})
         try:
@@ -42,10 +42,10 @@ class Lifespan:
                 await self._started.wait()
         except TimeoutError:
             await self._cancel()
-            raise StartFailed(f"the application did not start within {self._timeout:g} s") from None
+            raise AppFailed(f"the application did not start within {self._timeout:g} s") from None
         if self._failure is not None:
             await self._cancel()
-            raise StartFailed(f"the application failed to start: {self._failure}")
+            raise AppFailed(f"the application failed to start: {self._failure}")
 
     async def shutdown(self) -> None:
         """Tell the application to end; a failure or a lack of an answer is logged."""

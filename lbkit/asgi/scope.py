@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,7 +22,7 @@ SPEC_VERSION = "2.3"
 
 
 def http_scope(
-    exchange: Exchange, *, root_path: str, state: Mapping[str, Any] | None, trusted: Collection[str]
+    exchange: Exchange, *, root_path: str, state: Mapping[str, Any] | None, trusted: Container[str]
 ) -> Scope:
     """The scope for *exchange*.
 
@@ -45,7 +45,7 @@ def http_scope(
 
 
 def claimed(
-    headers: Headers, client: Peer, scheme: str, version: str, trusted: Collection[str]
+    headers: Headers, client: Peer, scheme: str, version: str, trusted: Container[str]
 ) -> tuple[Peer, str]:
     """*client* and *scheme*, or what X-Forwarded-For and -Proto say when the neighbour is *trusted*."""
     hop = Hop(client[0] if client else "", scheme, version)
@@ -87,7 +87,7 @@ def scope_of(
 
 
 def websocket_scope(
-    exchange: Exchange, *, root_path: str, state: Mapping[str, Any] | None, trusted: Collection[str]
+    exchange: Exchange, *, root_path: str, state: Mapping[str, Any] | None, trusted: Container[str]
 ) -> Scope:
     """The scope for a WebSocket that *exchange* asks for; else as `http_scope`."""
     scope = http_scope(exchange, root_path=root_path, state=state, trusted=trusted)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+import socket
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -41,8 +42,9 @@ class AsgiServer:
         settings: HttpSettings,
         websocket: WebSocketSettings,
         root_path: str,
-        trusted: Collection[str],
+        trusted: Container[str],
         stop_timeout: float,
+        sock: socket.socket | None,
     ) -> None:
         self.address = address
         self._lifespan = Lifespan(app)
@@ -51,13 +53,14 @@ class AsgiServer:
         )
         self.http = HttpServer(self._handler, settings)
         self._stop_timeout = stop_timeout
+        self._given = sock
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
-        """Bind, start the application, then accept; raises StartFailed for either."""
-        sock = bind(self.address)
+        """Bind, start the application, then accept; raises StartFailed, or AppFailed for the application."""
+        sock = self._given or bind(self.address)
         try:
-            if not self.address.path:
+            if sock.family != socket.AF_UNIX:
                 host, port = sock.getsockname()[:2]
                 self.address = Address(host, port)
             await self._lifespan.startup()
@@ -66,7 +69,7 @@ class AsgiServer:
             self._unlink()
             raise
         loop = asyncio.get_running_loop()
-        if self.address.path:
+        if sock.family == socket.AF_UNIX:
             self._server = await loop.create_unix_server(
                 self.http.protocol_factory, sock=sock, backlog=BACKLOG
             )
@@ -87,7 +90,7 @@ class AsgiServer:
         return cut
 
     def _unlink(self) -> None:
-        if self.address.path:
+        if self.address.path and self._given is None:
             Path(self.address.path).unlink(missing_ok=True)
 
     async def __aenter__(self) -> AsgiServer:
@@ -107,15 +110,16 @@ def serve(
     settings: HttpSettings = APP_SETTINGS,
     websocket: WebSocketSettings = WEBSOCKET_SETTINGS,
     root_path: str = "",
-    trusted: Collection[str] = LOOPBACK,
+    trusted: Container[str] = LOOPBACK,
     stop_timeout: float = 10.0,
+    sock: socket.socket | None = None,
 ) -> AsgiServer:
     """A server for *app* at *address*, ``host:port`` (port 0 for any free one) or ``unix:/path``.
 
     Use: ``async with serve(app, "127.0.0.1:0") as server: server.address``. *settings* and *websocket* have
     every limit of HTTP and of WebSockets. *stop_timeout* is how many seconds requests may take to end when it
-    stops. Raises ValueError for an address that is none; starting raises StartFailed with a line that says
-    what to do.
+    stops. *sock* is a listening socket to accept on in place of one at *address*. Raises ValueError for an
+    address that is none; starting raises StartFailed with a line that says what to do.
     """
     where = Address.parse(address) if isinstance(address, str) else address
     return AsgiServer(
@@ -126,4 +130,5 @@ def serve(
         root_path=root_path,
         trusted=trusted,
         stop_timeout=stop_timeout,
+        sock=sock,
     )

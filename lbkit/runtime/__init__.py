@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbkit.runtime.app_workers import AppWorkers, Link
 from lbkit.runtime.catalog import catalog
 from lbkit.runtime.edge import firewall_settings
 from lbkit.runtime.pools import make_pool
@@ -10,6 +11,8 @@ from lbkit.runtime.supervisor import Source, Supervisor, worker_command, worker_
 from lbkit.runtime.worker import run_worker
 
 __all__ = [
+    "AppWorkers",
+    "Link",
     "Runtime",
     "Secrets",
     "Source",
