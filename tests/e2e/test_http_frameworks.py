@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,9 +18,11 @@ from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketState
 
 from lbkit.asgi import serve
+from tests.asgi.test_websocket import HANDSHAKE, Peer
 from tests.exchange.wire import Client, connected
 from tests.support.loops import on_both_loops
 
@@ -216,3 +219,31 @@ async def test_django(django_app: Any) -> None:
         assert (await client.response())[2] == b"3000000"
         assert await chunked(client, "/stream") == b"".join(b"%d\n" % number for number in range(100))
         assert (await get(client, "/boom"))[0] == 500
+
+
+@on_both_loops
+async def test_starlette_websockets() -> None:
+    async def chat(socket: WebSocket) -> None:
+        if socket.query_params["a"] == "b" and "denied" in socket.headers:
+            await socket.send_denial_response(PlainTextResponse("who are you?", 401))
+            return
+        await socket.accept(subprotocol="two")
+        async for text in socket.iter_text():
+            await socket.send_json({"text": text})
+        assert socket.client_state is WebSocketState.DISCONNECTED
+
+    app = Starlette(routes=[WebSocketRoute("/chat", chat)])
+    wanted = HANDSHAKE + b"Sec-WebSocket-Protocol: one, two\r\n"
+    async with serve(app, "127.0.0.1:0") as server:
+        async with connected(server.address.port) as client:
+            client.send(wanted + b"denied: yes\r\n\r\n")
+            status, _, body = await client.response()
+            assert (status, body) == (401, b"who are you?")
+        async with connected(server.address.port) as client:
+            client.send(wanted + b"\r\n")
+            assert b"\r\nSec-WebSocket-Protocol: two\r\n" in await client.until(b"\r\n\r\n")
+            peer = Peer(client, [])
+            peer.say("hé")
+            assert json.loads((await peer.hear()).payload) == {"text": "hé"}  # type: ignore[arg-type]
+            client.send(peer.close(1001))
+            assert (await peer.told())[0] == 1001
