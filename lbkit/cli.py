@@ -536,6 +536,21 @@ class _SizeType(click.ParamType[int]):
     help="Replace a worker that has grown to this, such as 512MiB (default: never).",
 )
 @click.option(
+    "--max-concurrent",
+    metavar="N",
+    type=click.IntRange(0),
+    default=0,
+    help="With so many requests under way in a worker answer 503 with Retry-After (default: no limit).",
+)
+@click.option(
+    "--blocked",
+    metavar="SECONDS",
+    type=click.FloatRange(0),
+    default=5.0,
+    show_default=True,
+    help="Log where the application holds up the event loop for so long; 0: never.",
+)
+@click.option(
     "--stop-timeout",
     metavar="SECONDS",
     type=click.FloatRange(0),
@@ -593,6 +608,8 @@ class _Serving:
     workers: int
     max_requests: int
     max_memory: int
+    max_concurrent: int
+    blocked: float
     stop_timeout: float
     trusted: tuple[str, ...]
     sock: socket.socket | None
@@ -612,6 +629,8 @@ class _Serving:
             trusted=Trusted(self.trusted),
             stop_timeout=self.stop_timeout,
             sock=self.sock,
+            max_concurrent=self.max_concurrent,
+            blocked=self.blocked,
         )
 
     def command(self) -> list[str]:
@@ -621,6 +640,7 @@ class _Serving:
             *(sys.executable, "-m", "lbkit", "--log-level", given["log_level"], "app", self.app),
             *("--app-dir", str(self.app_dir.absolute()), "--stop-timeout", str(self.stop_timeout)),
             *("--max-requests", str(self.max_requests), "--max-memory", f"{self.max_memory}B"),
+            *("--max-concurrent", str(self.max_concurrent), "--blocked", str(self.blocked)),
             *(word for address in self.trusted for word in ("--trusted", address)),
         ]
 

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
+from lbkit.asgi.blocked import Watch
 from lbkit.asgi.handler import AsgiHandler
 from lbkit.asgi.lifespan import Lifespan
+from lbkit.asgi.limit import Limited
 from lbkit.asgi.types import App
 from lbkit.asgi.websocket import WebSocketSettings
 from lbkit.exchange import HttpServer, HttpSettings
@@ -45,8 +47,14 @@ class AsgiServer:
         trusted: Container[str],
         stop_timeout: float,
         sock: socket.socket | None,
+        max_concurrent: int,
+        blocked: float,
     ) -> None:
         self.address = address
+        if max_concurrent:
+            app = Limited(app, max_concurrent)
+        self._blocked = blocked
+        self._watch: Watch | None = None
         self._lifespan = Lifespan(app)
         self._handler = AsgiHandler(
             app, self._lifespan.state, root_path=root_path, trusted=trusted, websocket=websocket
@@ -68,6 +76,9 @@ class AsgiServer:
             sock.close()
             self._unlink()
             raise
+        if self._blocked:
+            self._watch = Watch(self._blocked)
+            self._watch.start()
         loop = asyncio.get_running_loop()
         if sock.family == socket.AF_UNIX:
             self._server = await loop.create_unix_server(
@@ -87,6 +98,8 @@ class AsgiServer:
         self._handler.shutdown()
         cut = await self.http.drain(self._stop_timeout)
         await self._lifespan.shutdown()
+        if self._watch is not None:
+            self._watch.stop()
         return cut
 
     def _unlink(self) -> None:
@@ -113,13 +126,17 @@ def serve(
     trusted: Container[str] = LOOPBACK,
     stop_timeout: float = 10.0,
     sock: socket.socket | None = None,
+    max_concurrent: int = 0,
+    blocked: float = 0.0,
 ) -> AsgiServer:
     """A server for *app* at *address*, ``host:port`` (port 0 for any free one) or ``unix:/path``.
 
     Use: ``async with serve(app, "127.0.0.1:0") as server: server.address``. *settings* and *websocket* have
     every limit of HTTP and of WebSockets. *stop_timeout* is how many seconds requests may take to end when it
-    stops. *sock* is a listening socket to accept on in place of one at *address*. Raises ValueError for an
-    address that is none; starting raises StartFailed with a line that says what to do.
+    stops. *sock* is a listening socket to accept on in place of one at *address*. With *max_concurrent*
+    requests under way a further one gets 503 with Retry-After; 0 is no limit. Where the application holds up
+    the event loop for *blocked* seconds its stack is logged; 0: never. Raises ValueError for an address that
+    is none; starting raises StartFailed with a line that says what to do.
     """
     where = Address.parse(address) if isinstance(address, str) else address
     return AsgiServer(
@@ -131,4 +148,6 @@ def serve(
         trusted=trusted,
         stop_timeout=stop_timeout,
         sock=sock,
+        max_concurrent=max_concurrent,
+        blocked=blocked,
     )
