@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from lbkit.asgi.types import Message
@@ -62,6 +63,11 @@ class HttpCall:
             if self._head is not None:
                 raise RuntimeError("http.response.start was sent twice")
             self.begin(message["status"], message.get("headers", ()))
+        elif kind == "http.response.early_hint":
+            if self._head is not None:
+                raise RuntimeError("http.response.early_hint came after http.response.start")
+            with contextlib.suppress(ClientError):  # nobody is there to read it
+                self.exchange.send_interim(103, [(b"Link", bytes(link)) for link in message["links"]])
         elif kind != "http.response.trailers":
             raise ValueError(f'unexpected ASGI message "{kind}"')
 

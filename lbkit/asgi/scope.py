@@ -82,7 +82,7 @@ def scope_of(
         "headers": headers,
         "client": client,
         "server": server,
-        "extensions": {},
+        "extensions": {"http.response.early_hint": {}},
     }
 
 

@@ -42,6 +42,15 @@ async def test_a_streamed_response() -> None:
 
 
 @on_both_loops
+async def test_early_hints() -> None:
+    hint = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload", b"</b.js>; rel=preload"]}
+    answer = await answered(sending(hint, START, {"type": "http.response.body", "body": b"x"}))
+    head = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nLink: </b.js>; rel=preload\r\n\r\n"
+    assert answer.startswith(head + b"HTTP/1.1 200 OK\r\n") and answer.endswith(b"\r\n\r\nx")
+    assert (await answered(sending(START, hint))).startswith(b"HTTP/1.1 500 ")
+
+
+@on_both_loops
 async def test_trailers_are_ignored() -> None:
     trailers = {"type": "http.response.trailers", "headers": []}
     answer = await answered(sending(START, {"type": "http.response.body", "body": b"x"}, trailers))
