@@ -566,6 +566,11 @@ class _SizeType(click.ParamType[int]):
     show_default=True,
     help="Believe X-Forwarded-For and -Proto of neighbours in this network. May be repeated.",
 )
+@click.option(
+    "--reload",
+    is_flag=True,
+    help="Replace the workers when a Python file in DIR changes; for work on the application.",
+)
 @click.option("--fd", type=click.IntRange(0), help="Accept on this inherited, listening socket; not on ADDR.")
 @click.option("--link", type=int, hidden=True)
 @click.option("--number", type=int, hidden=True)
@@ -586,13 +591,16 @@ def app(listen: Address, fd: int | None, link: int | None, number: int | None, *
         Trusted(options["trusted"])
     except ValueError as error:
         raise ConfigError(f"--trusted: {error}") from None
+    options["app_dir"] = options["app_dir"].absolute()
     serving = _Serving(listen=listen, sock=None if fd is None else _inherited(fd), **options)
     if link is not None:
         _log(click.get_current_context().find_root().params["log_level"], f"worker {number}: ")
         _run_loop(_app_worker(serving, Link(socket.socket(fileno=link))))
     elif serving.needs_workers:
+        if serving.reload and importlib.util.find_spec("watchfiles") is None:
+            raise ConfigError("--reload: needs the package watchfiles: pip install 'lbkit[reload]'")
         if fd is not None:
-            raise ConfigError("--fd: goes with one process only; leave out --workers and --max-…")
+            raise ConfigError("--fd: goes with one process only; leave out --workers, --max-… and --reload")
         _run_loop(_until_signal(_app_workers(serving)))
     else:
         _run_loop(_until_signal(_serve_app(serving)))
@@ -611,18 +619,19 @@ class _Serving:
     max_concurrent: int
     blocked: float
     stop_timeout: float
+    reload: bool
     trusted: tuple[str, ...]
     sock: socket.socket | None
 
     @property
     def needs_workers(self) -> bool:
-        return self.workers > 1 or self.max_requests > 0 or self.max_memory > 0
+        return self.workers > 1 or self.max_requests > 0 or self.max_memory > 0 or self.reload
 
     def server(self) -> AsgiServer:
         """Raises StartFailed where there is no such application."""
         from lbkit.asgi import load_app, serve
 
-        sys.path.insert(0, str(self.app_dir.absolute()))
+        sys.path.insert(0, str(self.app_dir))
         return serve(
             load_app(self.app),
             self.listen,
@@ -638,7 +647,7 @@ class _Serving:
         given = click.get_current_context().find_root().params
         return [
             *(sys.executable, "-m", "lbkit", "--log-level", given["log_level"], "app", self.app),
-            *("--app-dir", str(self.app_dir.absolute()), "--stop-timeout", str(self.stop_timeout)),
+            *("--app-dir", str(self.app_dir), "--stop-timeout", str(self.stop_timeout)),
             *("--max-requests", str(self.max_requests), "--max-memory", f"{self.max_memory}B"),
             *("--max-concurrent", str(self.max_concurrent), "--blocked", str(self.blocked)),
             *(word for address in self.trusted for word in ("--trusted", address)),
@@ -673,10 +682,21 @@ async def _app_workers(serving: _Serving) -> None:
         await workers.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.restart)
         logger.info("serving %s on %s (%d workers)", serving.app, workers.address, serving.workers)
+        if serving.reload:
+            await _restart_on_changes(serving.app_dir, workers)
         await asyncio.Event().wait()
     finally:
         logger.info("stopping")
         await workers.close()
+
+
+async def _restart_on_changes(folder: Path, workers: AppWorkers) -> None:
+    import watchfiles
+
+    logger.info("watching %s", folder)
+    async for changes in watchfiles.awatch(folder, watch_filter=watchfiles.PythonFilter()):
+        logger.info("changed: %s", ", ".join(sorted(Path(path).name for _, path in changes)))
+        workers.restart()
 
 
 async def _app_worker(serving: _Serving, link: Link) -> None:

@@ -17,7 +17,7 @@ from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
 from lbkit.cli import _files_table, cli
 from lbkit.relay import RELAYS
-from tests.support.processes import ROOT, Lbkit, children_of, run_lbkit
+from tests.support.processes import ROOT, Lbkit, children_of, run_lbkit, wait_until
 
 
 @pytest.mark.parametrize(
@@ -220,6 +220,27 @@ def test_an_app_is_served_until_a_signal(more: list[str], number: signal.Signals
         assert lbkit.stop(number) == 0
         assert not any(Path(f"/proc/{pid}").exists() for pid in children)
         assert "Traceback" not in lbkit.output
+
+
+def test_an_app_that_changes_is_served_anew(tmp_path: Path) -> None:
+    arguments = [*hello(tmp_path), "--listen", "127.0.0.1:0", "--reload"]
+    with Lbkit(*arguments, log=tmp_path / "log") as lbkit:
+        address = lbkit.wait_for(r"serving hello:app on ([0-9.:]+)")[1]
+        lbkit.wait_for("watching ")
+        file = tmp_path / "hello.py"
+
+        def answer() -> bytes:
+            with urllib.request.urlopen(f"http://{address}/", timeout=5) as response:
+                return bytes(response.read())
+
+        def changed() -> bool:
+            file.write_text(file.read_text().replace('b"hello"', 'b"hello again"'))
+            return answer() == b"hello again"
+
+        assert answer() == b"hello"
+        wait_until(changed)
+        assert "changed: hello.py" in lbkit.output
+        assert lbkit.stop() == 0
 
 
 def test_an_app_on_an_inherited_socket_and_on_a_unix_socket(tmp_path: Path) -> None:
