@@ -26,6 +26,9 @@ APP_SETTINGS = replace(HttpSettings(), keep_alive=5.0)
 """Limits of an app server. A balancer in front reuses idle connections for less than these 5 s, the
 keep-alive of uvicorn and hypercorn."""
 
+_LAST_LOOK = 0.1
+"""Seconds before idle connections are closed: on a busy server the next request of most is on its way
+already, and is answered with Connection: close."""
 WEBSOCKET_SETTINGS = WebSocketSettings()
 
 
@@ -96,6 +99,9 @@ class AsgiServer:
         self._server = None
         self._unlink()
         self._handler.shutdown()
+        self.http.draining = True
+        if self.http.connections:
+            await asyncio.sleep(min(_LAST_LOOK, self._stop_timeout))
         cut = await self.http.drain(self._stop_timeout)
         await self._lifespan.shutdown()
         if self._watch is not None:
