@@ -621,6 +621,7 @@ class HttpProtocol(asyncio.Protocol):
         if not self._engine.leave_out(part.left):
             return False
         size = part.left
+        self._uncork()
         self._transport.set_write_buffer_limits(0)
         try:
             await self.drain()  # what is written already has to go first
