@@ -18,7 +18,7 @@ from lbkit.http.heads import head_of
 from lbkit.http.hop_by_hop import HOP_BY_HOP, end_to_end
 from lbkit.http.messages import Body, End, Headers, Interim, Request, Response, get_all, without
 from lbkit.http.plain import parse_request, parse_response
-from lbkit.http.ranges import parse_range
+from lbkit.http.ranges import MOST_RANGES, parse_ranges
 from lbkit.http.rfc7239 import clients_of, element
 from lbkit.http.targets import parse_target
 from lbkit.http.tracing import parse_traceparent, valid_tracestate
@@ -235,12 +235,13 @@ def check_targets(data: bytes) -> None:
 
 
 def check_ranges(data: bytes) -> None:
-    """A range is inside of what there is."""
+    """Ranges are bounded in number, not empty, and inside of what there is."""
     for size in (0, 1, 1000, 2**40):
-        found = parse_range(data, size)
-        if found is not None:
-            assert 0 <= found.start <= found.stop <= max(size, 0)
-            assert found.content_range(size).startswith(b"bytes ")
+        found = parse_ranges(data, size)
+        assert found is None or len(found) <= MOST_RANGES
+        for one in found or ():
+            assert 0 <= one.start < one.stop <= size
+            assert one.content_range(size).startswith(b"bytes ")
 
 
 def fields_of(data: bytes, names: tuple[bytes, ...]) -> Headers:
