@@ -32,7 +32,6 @@ from lbkit.exchange.file_part import FilePart, FileSending
 from lbkit.exchange.trail import Trail
 from lbkit.http.engine import ServerEngine
 from lbkit.http.forwarded import identified
-from lbkit.http.heads import joined
 from lbkit.http.messages import Body, End, Headers, Request, get
 from lbkit.http.plain import Trait
 from lbkit.http.status import error_page, reason_of
@@ -41,9 +40,7 @@ from lbkit.http.targets import Target
 __all__ = ["Connection", "HttpProtocol", "Shared"]
 
 _log = logging.getLogger("lbkit.http")
-_DATE, _SERVER = int(Trait.DATE), int(Trait.SERVER)
 _LENGTH = int(Trait.CONTENT_LENGTH)
-_STAMPS = _DATE | _SERVER
 _IDLE = 5.0  # seconds after which a client's next request will not be soon
 _MOST_CORKED = 64 * 1024  # bytes that wait for the loop's next turn
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -73,9 +70,9 @@ class Shared(Serving, Protocol):
 
     def now(self) -> float: ...
 
-    def stamp(self, now: float) -> bytes: ...
-
     def stamps(self, now: float | None = None) -> tuple[bytes, bytes]: ...
+
+    def missing(self, traits: int, now: float) -> bytes: ...
 
     def opened(self, connection: Connection) -> None: ...
 
@@ -94,6 +91,42 @@ class Flight(Protocol):
 class HttpProtocol(asyncio.Protocol):
     """Serves one connection for an `HttpServer`."""
 
+    __slots__ = (
+        "_corked",
+        "_corked_size",
+        "_engine",
+        "_exchange",
+        "_file",
+        "_is_aborted",
+        "_is_advancing",
+        "_is_broken",
+        "_is_lingering",
+        "_is_lost",
+        "_is_paused",
+        "_is_special",
+        "_is_switched",
+        "_is_write_paused",
+        "_number",
+        "_on_close",
+        "_since",
+        "_skipped",
+        "_transport",
+        "_unsent",
+        "_unsent_since",
+        "_write_waiters",
+        "block",
+        "client",
+        "flight",
+        "host",
+        "http",
+        "identity",
+        "kept",
+        "limits",
+        "scheme",
+        "server",
+        "tail",
+    )
+
     def __init__(
         self,
         http: Shared,
@@ -108,7 +141,7 @@ class HttpProtocol(asyncio.Protocol):
         self.server = server
         self.scheme = "http"
         self.identity: Headers = identity or []
-        self._http = http
+        self.http = http
         self._on_close = on_close
         self._engine = ServerEngine(http.settings.limits)
         self._exchange: Exchange | None = None
@@ -148,32 +181,32 @@ class HttpProtocol(asyncio.Protocol):
         if transport.get_extra_info("ssl_object") is not None:
             self.scheme = "https"
         # What neither a head that is passed on as it came nor an answer that is can have.
-        self._is_special = bool(self.identity) or (self.scheme == "https" and bool(self._http.settings.hsts))
-        self._since = self._http.now()
-        self._http.opened(self)
+        self._is_special = bool(self.identity) or (self.scheme == "https" and bool(self.http.settings.hsts))
+        self._since = self.http.now()
+        self.http.opened(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._is_lost = True
         if self.flight is not None:
             self.flight.stop_over()
         if self._exchange is not None:
-            self._http.counters.client_errors += not self._is_aborted
+            self.http.counters.client_errors += not self._is_aborted
             self._exchange.lose()
         if self._file is not None:
             self._file.stop()
         self._wake_writers()
-        self._http.closed(self)
+        self.http.closed(self)
         if self._on_close is not None:
             self._on_close()
 
     def data_received(self, data: bytes) -> None:
-        self._http.counters.bytes_in += len(data)
+        self.http.counters.bytes_in += len(data)
         if self._is_lingering or self._is_broken:
             return
         if self.flight is not None:
             self.flight.stop_over()
         if self._exchange is None and not self._is_write_paused:
-            http = self._http
+            http = self.http
             express = http.express
             if (
                 express is not None
@@ -205,9 +238,9 @@ class HttpProtocol(asyncio.Protocol):
             engine.receive(data)
             event = engine.next_event()
         assert isinstance(event, Request), "what goes express is whole and plain"
-        exchange = Exchange(self, event, self._number, body_buffer=self._http.settings.body_buffer)
+        exchange = Exchange(self, event, self._number, body_buffer=self.http.settings.body_buffer)
         self._exchange = exchange
-        if self._http.access_log is not None:
+        if self.http.access_log is not None:
             exchange.trail = Trail()
         if event.has_body:
             self._advance()
@@ -215,37 +248,13 @@ class HttpProtocol(asyncio.Protocol):
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run what answers a request that was taken by express in a task."""
-        self._http.run(work)
+        self.http.run(work)
 
-    def land_checked(self, status: int, lines: list[bytes], traits: int, body: bytes) -> None:
-        """`land`, for lines that may not be ones that can be sent; then raises ValueError."""
-        http = self._http
-        now = http.now()
-        date, server = http.stamps(now)
-        if not traits & _DATE:
-            lines.append(date)
-        if server and not traits & _SERVER:
-            lines.append(server)
-        data = joined(lines) + body
+    def land(self, status: int, data: bytes, now: float) -> None:
+        """*data* is the whole answer to what was taken by express; *now* is monotonic seconds."""
         self.flight = None
         self._since = now
-        counters = http.counters
-        counters.responses[status // 100] += 1
-        counters.bytes_out += len(data)
-        self._transport.write(data)
-
-    def land(self, status: int, lines: list[bytes], traits: int, body: bytes, now: float) -> None:
-        """The whole answer to what was taken by express; *now* is monotonic seconds."""
-        http = self._http
-        self.flight = None
-        self._since = now
-        if not traits & _STAMPS:
-            lines.append(http.stamp(now))
-        elif traits & _STAMPS != _STAMPS:
-            lines = self._stamped(lines, traits)
-        lines += (b"", body)
-        data = b"\r\n".join(lines)
-        counters = http.counters
+        counters = self.http.counters
         counters.responses[status // 100] += 1
         counters.bytes_out += len(data)
         self._transport.write(data)
@@ -258,12 +267,12 @@ class HttpProtocol(asyncio.Protocol):
         # What is skipped counts from the end of the response, and a head from its first byte; empty
         # lines before it are no such byte, or they would keep a connection for ever.
         if self._exchange is not None:
-            self._since = self._http.now()
+            self._since = self.http.now()
         was_idle = self._engine.awaits_head and not self._engine.head_has_begun
         self._engine.receive(data)
         self._advance()
         if was_idle and self._engine.awaits_head and self._engine.head_has_begun:
-            self._since = self._http.now()
+            self._since = self.http.now()
 
     def eof_received(self) -> bool:
         if self.flight is not None:
@@ -323,16 +332,16 @@ class HttpProtocol(asyncio.Protocol):
 
     def _begin(self, request: Request) -> None:
         self._number += 1
-        self._http.counters.requests += 1
-        settings = self._http.settings
+        self.http.counters.requests += 1
+        settings = self.http.settings
         if self.identity:
             request.headers, request.plain = identified(request.headers, self.identity), None
         exchange = self._exchange = Exchange(self, request, self._number, body_buffer=settings.body_buffer)
-        if self._http.access_log is not None:
+        if self.http.access_log is not None:
             exchange.trail = Trail()
-        begin = self._http.begin
+        begin = self.http.begin
         if begin is None:
-            self.run(exchange, partial(self._http.handler, exchange))
+            self.run(exchange, partial(self.http.handler, exchange))
             return
         try:
             work = begin(exchange)
@@ -348,12 +357,12 @@ class HttpProtocol(asyncio.Protocol):
             self._next_or_close()
             return
         self._skipped += len(event.data)
-        if self._skipped > self._http.settings.unread_body:
+        if self._skipped > self.http.settings.unread_body:
             self._linger()
 
     def _refuse(self, error: ClientError) -> None:
         """The client broke the protocol; nothing more can be read from it."""
-        self._http.counters.client_errors += 1
+        self.http.counters.client_errors += 1
         exchange = self._exchange
         if exchange is not None:
             exchange.feed_error(error)
@@ -370,17 +379,17 @@ class HttpProtocol(asyncio.Protocol):
         head = self._started(status, headers, reason_of(status), close=True)
         self._count_response(status)
         self._send(head + self._engine.body(body) + self._engine.end())
-        if self._http.access_log is not None:
+        if self.http.access_log is not None:
             unread = Request("", Target(b"", b"", b""), [])  # nobody knows what it would have been
             exchange, trail = Exchange(self, unread, self._number + 1, body_buffer=0), Trail()
             exchange.status, exchange.bytes_out, trail.end = status, len(body), str(error)
             trail.over()
-            self._http.access_log(exchange, trail)
+            self.http.access_log(exchange, trail)
 
     def _regulate_reading(self) -> None:
         exchange = self._exchange
         full = exchange is not None and exchange.is_full
-        full = full or self._engine.buffered > self._http.settings.body_buffer
+        full = full or self._engine.buffered > self.http.settings.body_buffer
         if full != self._is_paused and not self._transport.is_closing():
             self._is_paused = full
             if full:
@@ -392,7 +401,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def run(self, exchange: Exchange, work: Work) -> None:
         exchange.has_task = True
-        self._http.run(self._answer(exchange, work))
+        self.http.run(self._answer(exchange, work))
 
     async def _answer(self, exchange: Exchange, work: Work) -> None:
         """Run the handler and see to it that there is an end, whatever it does; log it then."""
@@ -425,13 +434,13 @@ class HttpProtocol(asyncio.Protocol):
         self._log_access(exchange)
 
     def _log_access(self, exchange: Exchange) -> None:
-        if exchange.trail is not None and self._http.access_log is not None:
+        if exchange.trail is not None and self.http.access_log is not None:
             exchange.trail.over()
-            self._http.access_log(exchange, exchange.trail)
+            self.http.access_log(exchange, exchange.trail)
 
     def _end_with(self, exchange: Exchange, error: Exception) -> None:
         """What the client gets where there was an error in place of an answer."""
-        status = status_for(self._http, exchange, error)
+        status = status_for(self.http, exchange, error)
         if not (exchange.ended or self._is_aborted):
             self._fail(exchange, status)
 
@@ -455,27 +464,27 @@ class HttpProtocol(asyncio.Protocol):
             self._skipped = exchange.finish()
             if not exchange.has_task:
                 self._log_access(exchange)
-        self._since = self._http.now()
+        self._since = self.http.now()
         if self._engine.request_ended:
             self._next_or_close()
             if not (self._is_paused or self._engine.buffered):
                 return
         else:
-            is_too_much = self._skipped > self._http.settings.unread_body
+            is_too_much = self._skipped > self.http.settings.unread_body
             if self._is_broken or is_too_much or not self._engine.may_continue:
                 self._linger()
         self._regulate_reading()
 
     def _next_or_close(self) -> None:
         """Both messages are complete."""
-        if not self._engine.keeps_alive or self._http.draining:
+        if not self._engine.keeps_alive or self.http.draining:
             if self._engine.buffered:
                 self._linger()  # the client has sent more, and may be sending still
             else:
                 self._transport.close()
             return
         self._engine.next_cycle()
-        self._since = self._http.now()
+        self._since = self.http.now()
         # Else `_advance` goes on by itself: by a call for each, many requests at once would fill the stack.
         if self._engine.buffered and not self._is_advancing:
             self._advance()
@@ -499,7 +508,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _linger(self) -> None:
         self._is_lingering = True
-        self._since = self._http.now()
+        self._since = self.http.now()
         if self._transport.is_closing() or not self._transport.can_write_eof():
             self._transport.close()
         else:
@@ -507,11 +516,11 @@ class HttpProtocol(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Act on timeouts; called by the server's timer with monotonic seconds."""
-        settings = self._http.settings
+        settings = self.http.settings
         if self.flight is not None or self._is_switched:
             return  # it is the server's turn, or another's connection
         if self._is_stuck(now):
-            self._http.counters.client_errors += 1
+            self.http.counters.client_errors += 1
             self.abort()
         elif self._unsent:
             self._since = now  # the client is slow but taking
@@ -527,7 +536,7 @@ class HttpProtocol(asyncio.Protocol):
             self._transport.close()
 
     def _check_head(self, waited: float) -> None:
-        settings = self._http.settings
+        settings = self.http.settings
         if self._engine.head_has_begun:
             if waited >= settings.request_head:
                 self._refuse(ClientError("the head stopped coming", 408))
@@ -544,12 +553,12 @@ class HttpProtocol(asyncio.Protocol):
         if unsent != self._unsent:
             self._unsent = unsent
             self._unsent_since = now
-        return unsent > 0 and now - self._unsent_since >= self._http.settings.client
+        return unsent > 0 and now - self._unsent_since >= self.http.settings.client
 
     # ---- for the exchange (`Wire`) ----
 
     def body_wanted(self) -> None:
-        self._since = self._http.now()
+        self._since = self.http.now()
         if self._engine.expects_continue and not self._is_lost:
             self._send(self._engine.proceed())
 
@@ -564,7 +573,7 @@ class HttpProtocol(asyncio.Protocol):
     @property
     def _is_last(self) -> bool:
         """Whether the present answer has to say that it is the last one."""
-        return self._http.draining or self._number >= self._http.settings.max_requests
+        return self.http.draining or self._number >= self.http.settings.max_requests
 
     def _may_pass(self, status: int, traits: int) -> bool:
         """Whether the head of a response can go out without a word of ours."""
@@ -573,38 +582,24 @@ class HttpProtocol(asyncio.Protocol):
         return status != 204 or not traits & _LENGTH  # RFC 9110 §8.6: that must not say a length
 
     def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
-        http, engine = self._http, self._engine
+        http, engine = self.http, self._engine
         if not self._may_pass(status, traits):
             return False
         self._check_present()
         if not engine.start_as_it_is(status, length):
             return False
-        if traits & _STAMPS != _STAMPS:
-            lines = self._stamped(lines, traits)
         http.counters.responses[status // 100] += 1
-        self._send(b"\r\n".join(lines) + b"\r\n\r\n")
+        self._send(b"%b%b\r\n\r\n" % (b"\r\n".join(lines), http.missing(traits, http.now())))
         return True
 
-    def _stamped(self, lines: list[bytes], traits: int) -> list[bytes]:
-        """With Date and Server where they are missing."""
-        date, server = self._http.stamps()
-        lines = lines.copy()
-        if not traits & _DATE:
-            lines.append(date)
-        if server and not traits & _SERVER:
-            lines.append(server)
-        return lines
-
     def pass_whole(self, status: int, lines: list[bytes], traits: int, body: bytes) -> bool:
-        http, engine = self._http, self._engine
+        http, engine = self.http, self._engine
         if not self._may_pass(status, traits):
             return False
         self._check_present()
-        if traits & _STAMPS != _STAMPS:
-            lines = self._stamped(lines, traits)
         http.counters.responses[status // 100] += 1
         engine.answer_as_it_is()
-        self._send(b"%b\r\n\r\n%b" % (b"\r\n".join(lines), body))
+        self._send(b"%b%b\r\n\r\n%b" % (b"\r\n".join(lines), http.missing(traits, http.now()), body))
         self._response_over()
         return True
 
@@ -630,7 +625,7 @@ class HttpProtocol(asyncio.Protocol):
             await self._file.run()
         finally:
             self._file = None
-            self._http.counters.bytes_out += size - part.left
+            self.http.counters.bytes_out += size - part.left
             if not self._is_lost:
                 self._transport.set_write_buffer_limits()
         return True
@@ -651,7 +646,7 @@ class HttpProtocol(asyncio.Protocol):
         self._response_over()
 
     def error_page(self, status: int, request: Request | None) -> tuple[Headers, bytes]:
-        return error_page(status, request, self._http.settings.error_pages)
+        return error_page(status, request, self.http.settings.error_pages)
 
     def switch(self, headers: Headers, reason: bytes) -> Switched:
         self._check_present()
@@ -663,7 +658,7 @@ class HttpProtocol(asyncio.Protocol):
         self._exchange = None
         if self._is_paused:
             self._transport.resume_reading()
-        rest, counters = self._engine.take_rest(), self._http.counters
+        rest, counters = self._engine.take_rest(), self.http.counters
         counters.bytes_in -= len(rest)  # of the next protocol, and counted again there
         return Switched(self._transport, rest, self._is_write_paused, counters, self.connection_lost)
 
@@ -682,9 +677,9 @@ class HttpProtocol(asyncio.Protocol):
 
     def _head(self, status: int, headers: Headers, reason: bytes) -> bytes:
         close = (
-            self._http.draining
+            self.http.draining
             or self._is_broken
-            or self._number >= self._http.settings.max_requests
+            or self._number >= self.http.settings.max_requests
             or self._engine.expects_continue  # it may send the body it announced, or not: no telling
         )
         head = self._started(status, headers, reason, close=close)
@@ -693,14 +688,14 @@ class HttpProtocol(asyncio.Protocol):
 
     def _started(self, status: int, headers: Headers, reason: bytes, *, close: bool) -> bytes:
         """The head of a response, with the fields that every response has."""
-        date, server = self._http.stamps()
-        hsts = self._http.settings.hsts
+        date, server = self.http.stamps()
+        hsts = self.http.settings.hsts
         if hsts and self.scheme == "https" and get(headers, b"strict-transport-security") is None:
             headers = [*headers, (b"Strict-Transport-Security", hsts)]
         return self._engine.start(status, headers, reason, close=close, date=date, server=server)
 
     def _count_response(self, status: int) -> None:
-        self._http.counters.responses[status // 100] += 1
+        self.http.counters.responses[status // 100] += 1
 
     def _check_present(self) -> None:
         if self._is_lost or self._transport.is_closing():
@@ -708,7 +703,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def _send(self, data: bytes) -> None:
         if data:
-            self._http.counters.bytes_out += len(data)
+            self.http.counters.bytes_out += len(data)
             if self._corked is None:
                 self._transport.write(data)
                 return

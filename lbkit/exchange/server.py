@@ -16,10 +16,13 @@ from lbkit.exchange.settings import HttpSettings
 from lbkit.exchange.trail import Trail
 from lbkit.http.dates import format_date
 from lbkit.http.messages import Headers
+from lbkit.http.plain import Trait
 
 __all__ = ["HttpServer"]
 
 _log = logging.getLogger("lbkit.http")
+
+_DATE_BIT = int(Trait.DATE).bit_length() - 1  # and Trait.SERVER is the next one
 
 _CANCEL_TIME = 1.0
 """Seconds for handlers to end after they were cancelled."""
@@ -57,7 +60,7 @@ class HttpServer:
         self._stamped_at = -1
         self._stamped_for = self.settings
         self._stamps = (b"", b"")
-        self._stamp = b""
+        self._missing = (b"", b"", b"", b"")
         self._reported_at = -1
         self._unreported = 0
 
@@ -122,14 +125,15 @@ class HttpServer:
             server = b"Server: " + name if name else b""
             self._stamped_at, self._stamped_for = second, self.settings
             self._stamps = date, server
-            self._stamp = date + b"\r\n" + server if server else date
+            server_line = b"\r\n" + server if server else b""
+            self._missing = b"\r\n" + date + server_line, server_line, b"\r\n" + date, b""
         return self._stamps
 
-    def stamp(self, now: float) -> bytes:
-        """Both lines of `stamps`, joined."""
+    def missing(self, traits: int, now: float) -> bytes:
+        """Of `stamps` what a head with *traits* lacks, each line after a line break."""
         if self._stamped_at != int(now) or self._stamped_for is not self.settings:
             self.stamps(now)
-        return self._stamp
+        return self._missing[(traits >> _DATE_BIT) & 3]
 
     def report(self, problem: str) -> None:
         """Log a problem that may come with every request, at most once a second."""

@@ -1,16 +1,20 @@
 """The fast head parser: it takes the plain common form of a head, and nothing else.
 
-Strategy: most heads that a proxy sees are made by a handful of programs and use the same few names. One
-`split` into lines, one `translate` that finds any byte that has no business in a head, and one
-dictionary look-up a line say that a head is plain. Whatever is unusual in any way (an HTTP/1.0 version, a
-name seen twice, blanks where none need to be, an unknown method) gives None, and the strict path (`heads`
-and h11) decides about it: this parser never refuses, and never says another thing than the strict path.
+Strategy: most heads that a proxy sees are made by a handful of programs, and the same lines come again and
+again, as HPACK (RFC 7541) counts on. So the lines of a head are split and looked up: one that was met
+before is known to be plain, and what it means. Only a line that was not is looked at byte for byte, once.
+Whatever is unusual in any way (an HTTP/1.0 version, a name seen twice, blanks where none need to be, an
+unknown method) gives None, and the strict path (`heads` and h11) decides about it: this parser never refuses,
+and never says another thing than the strict path.
 
-The dictionary holds names as they are spelled, so that no name is lowered or matched twice. It learns, up to
-a bound: then new spellings are matched each time, which is slower and no less right.
+Both dictionaries, of lines and of names as they are spelled, have a bound. Names are learnt up to it: new
+spellings are matched each time then, which is slower and no less right. Lines are many, such as one with a
+new number in each message, so that all are forgotten at their bound; the common ones are soon back. Cookies
+and credentials are not kept: they are long, of one client, and secret.
 
-Rejected: one regular expression for the whole head, which costs as much as all of this (28 µs for a
-browser's head where this takes 5); caching whole heads, which is as fast as the client is monotonous.
+Rejected: one regular expression for the whole head, which costs as much as all of this (28 µs for a browser's
+head where this takes 3 to 5); one look at all bytes of a head, which costs more than looking the lines up;
+keeping whole heads, which is as fast as the client is monotonous.
 """
 
 from __future__ import annotations
@@ -29,8 +33,10 @@ __all__ = [
     "kinds",
     "parse_request",
     "parse_response",
+    "status_of",
+    "statuses",
+    "survey",
     "survey_request",
-    "survey_response",
 ]
 
 
@@ -90,22 +96,30 @@ _MEANINGS: dict[bytes, int] = {
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _ORIGIN = re.compile(rb"/[!\"$-~]*")
 _NEEDS_WORK = re.compile(rb"//|/\.|%")
-_STATUS = re.compile(rb"HTTP/1\.1 ([2-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)")
-_VISIBLE = bytes(range(0x20, 0x7F)) + bytes(range(0x80, 0x100))
-_LINE_ENDS = [b"\r\n" * count for count in range(256)]
+_STATUS = re.compile(
+    rb"HTTP/1\.1 ([2-5][0-9]{2}) (?:[\x21-\x7e\x80-\xff](?:[\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?"
+)
+_SHOWN = bytes(0x41 if 0x20 <= byte < 0x7F or byte >= 0x80 else 0x20 for byte in range(256))
+"""A letter for each byte that a line may have: faster to look at than a regular expression is."""
 _METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
 }
 _MOST_LEARNT = 4096
 _LONGEST_LEARNT = 64
+_SECRET = frozenset({b"cookie", b"set-cookie", b"authorization", b"proxy-authorization"})
+_MOST_LINES = 8192
+_LONGEST_LINE = 160
 
 RequestSurvey: TypeAlias = "tuple[list[bytes], int, list[int] | None, bytes]"
-ResponseSurvey: TypeAlias = "tuple[int, list[bytes], int, list[int] | None, int]"
+Survey: TypeAlias = "tuple[list[bytes], int, list[int] | None, bytes, int]"
 
 kinds: dict[bytes, int] = {}
 """The traits of names that were met, as they are spelled."""
+_lines: dict[bytes, int] = {}
+"""Field lines that were met and are plain, and what they mean."""
 _hosts: set[bytes] = set()
-_statuses: dict[bytes, tuple[int, bytes]] = {}
+statuses: dict[bytes, int] = {}
+"""The statuses of first lines that were met."""
 
 
 def kind_of(name: bytes) -> int:
@@ -132,9 +146,10 @@ def parse_request(head: bytes, most_fields: int) -> Request | None:
 
     Raises ClientError (400) for a path that `normalise` refuses.
     """
-    lines = _lines(head, most_fields)
-    if lines is None:
+    seen = survey(head, most_fields)
+    if seen is None:
         return None
+    lines, traits, hops, host, length = seen
     try:
         word, raw_target, version = lines[0].split(b" ")
     except ValueError:
@@ -142,10 +157,6 @@ def parse_request(head: bytes, most_fields: int) -> Request | None:
     method = _METHODS.get(word)
     if method is None or version != b"HTTP/1.1" or not _ORIGIN.fullmatch(raw_target):
         return None
-    seen = _survey(lines)
-    if seen is None:
-        return None
-    traits, hops, host, length = seen
     if not traits & _HOST or traits & _EXPECT or not _is_host(host):
         return None
     raw_path, mark, query = raw_target.partition(b"?")
@@ -165,13 +176,10 @@ def survey_request(head: bytes, most_fields: int) -> RequestSurvey | None:
 
     Lines, traits (without `Trait.RAW_TARGET`), places of fields for one hop, and Host.
     """
-    lines = _lines(head, most_fields)
-    if lines is None:
-        return None
-    seen = _survey(lines)
+    seen = survey(head, most_fields)
     if seen is None:
         return None
-    traits, hops, host, _ = seen
+    lines, traits, hops, host, _ = seen
     if not traits & _HOST or not _is_host(host):
         return None
     return lines, traits, hops, host
@@ -179,59 +187,27 @@ def survey_request(head: bytes, most_fields: int) -> RequestSurvey | None:
 
 def parse_response(head: bytes, most_fields: int) -> Response | None:
     """The final response whose head is *head*, with its empty line; None where it is not plain."""
-    seen = survey_response(head, most_fields)
+    seen = survey(head, most_fields)
     if seen is None:
         return None
-    status, lines, traits, hops, length = seen
-    reason = _statuses[lines[0]][1] if lines[0] in _statuses else lines[0][13:]
-    return Response(status, _headers(lines), reason, "1.1", Plain(lines, traits, hops, length))
-
-
-def survey_response(head: bytes, most_fields: int) -> ResponseSurvey | None:
-    """What is needed to pass the answer with the head *head* on; None where it is not plain.
-
-    Status, lines, traits, places of fields for one hop, and Content-Length (-1 for none).
-    """
-    # As `_lines`, without its call: this is done for every answer.
-    lines = head.split(b"\r\n")
-    count = len(lines) - 1
-    if count > 255 or count - 2 > most_fields or head.translate(None, _VISIBLE) != _LINE_ENDS[count]:
+    lines, traits, hops, _, length = seen
+    status = status_of(lines[0])
+    if not status:
         return None
-    if b" \r" in head or b":  " in head:
-        return None
-    del lines[-2:]
-    known = _statuses.get(lines[0])
-    if known is None:
-        known = _status_of(lines[0])
-        if known is None:
-            return None
-    seen = _survey(lines)
-    if seen is None:
-        return None
-    traits, hops, _, length = seen
-    return known[0], lines, traits, hops, length
+    return Response(status, _headers(lines), lines[0][13:], "1.1", Plain(lines, traits, hops, length))
 
 
-def _lines(head: bytes, most_fields: int) -> list[bytes] | None:
-    """The lines of *head*; None where any byte or blank is not where it is in most heads."""
-    lines = head.split(b"\r\n")
-    count = len(lines) - 1
-    if count > 255 or count - 2 > most_fields or head.translate(None, _VISIBLE) != _LINE_ENDS[count]:
-        return None
-    if b" \r" in head or b":  " in head:  # blanks that the strict path strips
-        return None
-    del lines[-2:]
-    return lines
-
-
-def _status_of(line: bytes) -> tuple[int, bytes] | None:
-    match = _STATUS.fullmatch(line)
-    if match is None:
-        return None
-    known = int(match[1]), match[2]
-    if len(_statuses) < _MOST_LEARNT and len(line) <= _LONGEST_LEARNT:
-        _statuses[line] = known
-    return known
+def status_of(line: bytes) -> int:
+    """The status that the first *line* of a final response says; 0 where it is not plain."""
+    status = statuses.get(line)
+    if status is None:
+        match = _STATUS.fullmatch(line)
+        if match is None:
+            return 0
+        status = int(match[1])
+        if len(statuses) < _MOST_LEARNT and len(line) <= _LONGEST_LEARNT:
+            statuses[line] = status
+    return status
 
 
 def _is_host(host: bytes) -> bool:
@@ -251,45 +227,73 @@ def _headers(lines: list[bytes]) -> Headers:
     return [(name, value) for name, _, value in parts]
 
 
-def _survey(lines: list[bytes]) -> tuple[int, list[int] | None, bytes, int] | None:
-    """Traits, places of fields for one hop, Host and Content-Length of a head; None where it is not plain."""
+def survey(head: bytes, most_fields: int) -> Survey | None:
+    """What the fields of *head* say, all but its first line; None where it is not plain.
+
+    Lines, traits (without `Trait.RAW_TARGET`), places of fields for one hop, Host (empty for none), and
+    Content-Length (-1 for none).
+    """
+    lines = head.split(b"\r\n")
+    if len(lines) - 3 > most_fields:  # the first line is none, nor are two empty ones at the end
+        return None
+    del lines[-2:]
     traits = 0
     length = -1
     host = b""
     hops: list[int] | None = None
     fields = iter(lines)
-    next(fields)  # the start line
+    next(fields)
     for place, line in enumerate(fields, 1):
-        name, colon, value = line.partition(b": ")
-        kind = kinds.get(name)
+        kind = _lines.get(line)
         if kind is None:
-            kind = kind_of(name)
+            kind = _learn(line)
             if kind < 0:
                 return None
-        if not colon:
-            return None
         if kind:
             if traits & kind & _ONCE:
                 return None
             traits |= kind
-            if kind == _HOST:
-                host = value
-            elif kind == _LENGTH:
-                if not value.isdigit() or len(value) > 18:
-                    return None
-                length = int(value)
+            if kind == _LENGTH:
+                length = int(line[16:])
+            elif kind == _HOST:
+                host = line[6:]
             elif kind & _FOR_ONE_HOP:
-                if kind == _CONNECTION:
-                    option = value.lower()
-                    if option == b"close":
-                        traits |= _CLOSE
-                    elif option != b"keep-alive":
-                        return None
-                elif kind == _CODING and value != b"chunked":  # else it is normalised
-                    return None
                 if hops is None:
                     hops = []
                 hops.append(place)
     if traits & _LENGTH and traits & _CODING:
         return None
-    return traits, hops, host, length
+    return lines, traits, hops, host, length
+
+
+def _learn(line: bytes) -> int:
+    """What the field *line* means, kept for the next message; -1 where it is not plain."""
+    name, colon, value = line.partition(b": ")
+    kind = kinds.get(name)
+    if kind is None:
+        kind = kind_of(name)
+    # Blanks at the ends are for the strict path, which strips them.
+    if (
+        kind < 0
+        or not colon
+        or not line.translate(_SHOWN).isalpha()
+        or value[:1] == b" "
+        or line[-1:] == b" "
+    ):
+        return -1
+    if kind == _LENGTH:
+        if not value.isdigit() or len(value) > 18:
+            return -1
+    elif kind == _CONNECTION:
+        option = value.lower()
+        if option == b"close":
+            kind |= _CLOSE
+        elif option != b"keep-alive":
+            return -1
+    elif kind == _CODING and value != b"chunked":  # else it is normalised
+        return -1
+    if len(line) <= _LONGEST_LINE and name.lower() not in _SECRET:
+        if len(_lines) >= _MOST_LINES:
+            _lines.clear()
+        _lines[line] = kind
+    return kind

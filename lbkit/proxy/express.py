@@ -22,7 +22,7 @@ from typing import Protocol
 
 from lbkit.exchange import Exchange, HttpProtocol
 from lbkit.exchange.exchange import Peer
-from lbkit.http.plain import Trait, survey_request, survey_response
+from lbkit.http.plain import Trait, status_of, statuses, survey, survey_request
 from lbkit.pool import Pool
 from lbkit.proxy.upstream import UpstreamConnection
 from lbkit.server import Outcome, Server
@@ -46,6 +46,7 @@ _NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.CLOSE)
 _LONGEST_KEPT = 2048
 _LENGTH = int(Trait.CONTENT_LENGTH)
 _GOOD_5XX = (501, 505)
+_DONE, _ERROR = Outcome.DONE, Outcome.ERROR
 
 
 class Way(Protocol):
@@ -54,10 +55,9 @@ class Way(Protocol):
     pool: Pool
     now: Callable[[], float]
     takes_express: bool
+    keep: Callable[[UpstreamConnection, float], None]
 
     def kept(self, server: Server, now: float) -> UpstreamConnection | None: ...
-
-    def keep_landed(self, connection: UpstreamConnection, now: float) -> None: ...
 
     def with_hop(self, lines: list[bytes], client: Peer, scheme: str, host: bytes) -> bytes: ...
 
@@ -134,17 +134,17 @@ class Arrivals:
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > connection.limits.head_size:
             return False
-        seen = survey_response(data[:end], connection.limits.fields)
+        seen = survey(data[:end], connection.limits.fields)
         if seen is None:
             return False
-        status, lines, traits, hops, length = seen
+        lines, traits, hops, _, length = seen
+        status = statuses.get(lines[0]) or status_of(lines[0])
+        if not status:
+            return False
         if connection.is_head or status == 204 or status == 304:
             length = 0
         if len(data) - end != length or traits & _NOT_ORDINARY or (status == 204 and traits & _LENGTH):
             return False
-        if hops is not None:
-            for place in reversed(hops):
-                del lines[place]
         wire = connection.client
         assert wire is not None
         forwarder, server = self._forwarder, connection.server
@@ -154,10 +154,17 @@ class Arrivals:
             seconds = time.perf_counter() - connection.started_at
             pool.responded(server, seconds, now)
         failed = status >= 500 and status not in _GOOD_5XX
-        pool.release(server, now, seconds, Outcome.ERROR if failed else Outcome.DONE)
+        pool.release(server, now, seconds, _ERROR if failed else _DONE)
         connection.client = None
-        forwarder.keep_landed(connection, now)
-        wire.land(status, lines, traits, data[end:], now)
+        forwarder.keep(connection, now)
+        missing = wire.http.missing(traits, now)
+        if hops is not None:
+            for place in reversed(hops):
+                del lines[place]
+            data = b"".join((b"\r\n".join(lines), missing, data[end - 4 :]))
+        elif missing:
+            data = b"".join((data[: end - 4], missing, data[end - 4 :]))
+        wire.land(status, data, now)
         return True
 
     def stop_over(self, connection: UpstreamConnection) -> None:

@@ -141,8 +141,11 @@ class Forwarder:
         self._connect = connect
         self.settings = settings or ForwardSettings()
         self._idle = IdleConnections(self.settings.idle_per_server, self.settings.idle)
-        self._active: set[UpstreamConnection] = set()
+        self._watched: set[UpstreamConnection] = set()
+        """Those with a request under way, and some that had one at the last tick."""
         self._tunnels: set[Tunnel] = set()
+        self.keep: Callable[[UpstreamConnection, float], None] = self._idle.put
+        """Keeps a connection whose exchange is over, from a time in monotonic seconds on."""
         self._arrivals = Arrivals(self)
         self._is_ticking = False
 
@@ -178,21 +181,19 @@ class Forwarder:
         """A kept connection to *server*, which is watched from now on; None where there is none."""
         connection = self._idle.take(server, now)
         if connection is not None:
-            self._watch(connection)
+            if not connection.is_watched:
+                self._watch(connection)
             if self.pool.hears:
                 connection.started_at = time.perf_counter()
         return connection
 
     def _watch(self, connection: UpstreamConnection) -> None:
-        self._active.add(connection)
+        """Look at the timeouts of *connection* now and then; it is let go when it is found idle."""
+        connection.is_watched = True
+        self._watched.add(connection)
         if not self._is_ticking:
             self._is_ticking = True
             self._ticker.wake(self._tick)
-
-    def keep_landed(self, connection: UpstreamConnection, now: float) -> None:
-        """The answer to what went express over *connection* has come."""
-        self._active.discard(connection)
-        self._idle.put(connection, now)
 
     def go_on(self, connection: UpstreamConnection, exchange: Exchange, started_at: float) -> None:
         """What went express over *connection* is *exchange* from now on."""
@@ -411,7 +412,6 @@ class Forwarder:
     def keep_or_close(self, connection: UpstreamConnection) -> None:
         """The exchange on it is over."""
         server = connection.server
-        self._active.discard(connection)
         if connection.is_reusable and server.name in self.pool and self.pool[server.name] is server:
             self._idle.put(connection, self._clock())
         else:
@@ -545,11 +545,16 @@ class Forwarder:
         self._idle.expire(now)
         if now >= self.pool.next_deadline():
             self.pool.advance(now)
-        for connection in list(self._active):
-            connection.check(now, self.settings.server)
+        for connection in list(self._watched):
+            if connection.is_asked:
+                connection.check(now, self.settings.server)
+            else:
+                connection.is_watched = False
+                self._watched.discard(connection)
         for tunnel in list(self._tunnels):
             tunnel.check(now, self.settings.tunnel)
-        self._is_ticking = bool(self._active) or len(self._idle) > 0 or self.pool.waiting > 0
+        asked = bool(self._watched or self._tunnels)
+        self._is_ticking = asked or len(self._idle) > 0 or self.pool.waiting > 0
         return self._is_ticking
 
     def forget(self, server: Server) -> None:

@@ -53,7 +53,10 @@ class KnownFiles:
         if ready.codings:
             ready = ready.choose(known.accept)
         now = known.files.now()
-        wire.land(200, [ready.head], _LENGTH, b"" if known.is_head else ready.body, now)
+        missing = wire.http.missing(0, now)
+        wire.land(
+            200, b"".join((ready.head, missing, b"\r\n\r\n", b"" if known.is_head else ready.body)), now
+        )
         return True
 
     def learn(self, exchange: Exchange, files: StaticFiles) -> None:

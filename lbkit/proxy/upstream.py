@@ -72,6 +72,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.answered = False
         """Whether any byte has come for the present request."""
         self.idle_since = 0.0
+        self.is_watched = False
+        """For its forwarder, which looks at the timeouts of those that are."""
         self.on_idle_end: Callable[[UpstreamConnection], None] | None = None
         """Set while the connection is kept: called when it can be kept no more."""
         self._engine = ClientEngine(limits)
@@ -150,6 +152,11 @@ class UpstreamConnection(asyncio.Protocol):
         _wake(self._writer)
 
     # ---- a request ----
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._sink is not None or self.client is not None
 
     @property
     def is_reusable(self) -> bool:
@@ -278,8 +285,7 @@ class UpstreamConnection(asyncio.Protocol):
 
         It is not while the client is slow to send the rest of its request, or to take the answer.
         """
-        is_asked = self._sink is not None or self.client is not None
-        servers_turn = is_asked and not self._is_paused and (self._sent_all or self._is_write_paused)
+        servers_turn = self.is_asked and not self._is_paused and (self._sent_all or self._is_write_paused)
         if servers_turn and now - self._moved_at >= timeout:
             self.abort(ServerTimeout(f"{self.server.name}: silent for {timeout:g} s"))
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from lbkit.errors import BadResponse, ClientError
 from lbkit.http import engine as engine_module
+from lbkit.http import plain as plain_module
 from lbkit.http.engine import ClientEngine, ServerEngine
 from lbkit.http.messages import Interim, Request, Response, get
-from lbkit.http.plain import Trait, parse_request, parse_response, survey_request, survey_response
+from lbkit.http.plain import Trait, parse_request, parse_response, status_of, survey, survey_request
 from tests.http.corpus import REQUESTS
 
 BROWSER = (
@@ -58,7 +59,8 @@ def test_a_request_without_host_or_with_too_much() -> None:
     assert parse_request(b"GET / HTTP/1.1\r\n\r\n", 100) is None
     assert parse_request(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 100) is None
     assert parse_request(b"GET / HTTP/1.1\r\nHost: h\r\nA: b\r\n\r\n", 1) is None
-    assert parse_request(b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 300 + b"\r\n", 1000) is None
+    assert parse_request(b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 300 + b"\r\n", 301) is not None
+    assert parse_request(b"GET / HTTP/1.1\r\nHost: h\r\n" + b"A: b\r\n" * 300 + b"\r\n", 300) is None
     both = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"
     assert parse_request(both, 100) is None
 
@@ -89,6 +91,25 @@ def test_names_are_learnt_up_to_a_bound() -> None:
     assert parse_request(b"GET / HTTP/1.1\r\nHost: h\r\nX-Not(: x\r\n\r\n", 100) is None
 
 
+def test_lines_are_kept_up_to_a_bound_and_secrets_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_module, "_lines", lines := {})
+    monkeypatch.setattr(plain_module, "_MOST_LINES", 10)
+    head = b"GET / HTTP/1.1\r\nHost: h\r\nCookie: a=b\r\nAuthorization: Basic YTpi\r\nX-Long: %b\r\nX-N: 0\r\n\r\n"
+    assert parse_request(head % (b"x" * 200), 100) is not None
+    assert lines == {b"Host: h": Trait.HOST, b"X-N: 0": 0}
+    for number in range(1, 100):
+        text = b"GET / HTTP/1.1\r\nHost: h\r\nX-N: %d\r\n\r\n" % number
+        first, again = parse_request(text, 100), parse_request(text, 100)
+        assert first is not None and again is not None and first.headers == again.headers
+        assert b"X-N: %d" % number in lines and len(lines) <= 10
+
+
+def test_a_line_that_is_known_counts_each_time() -> None:
+    for field in (b"Host: h", b"Content-Length: 1", b"Connection: close"):
+        head = b"GET / HTTP/1.1\r\nHost: h\r\n" + field + b"\r\n" + field + b"\r\n\r\n"
+        assert parse_request(head, 100) is None and parse_request(head, 100) is None
+
+
 def test_a_response() -> None:
     head = b"HTTP/1.1 404 Not Found\r\nDate: x\r\nContent-Length: 12\r\nKeep-Alive: 5\r\nConnection: close\r\n\r\n"
     response = parse_response(head, 100)
@@ -100,8 +121,9 @@ def test_a_response() -> None:
         [3, 4],
     )
     assert response.plain.traits & Trait.CLOSE and response.plain.traits & Trait.DATE
-    seen = survey_response(head, 100)
-    assert seen == (404, head.split(b"\r\n")[:-2], response.plain.traits, [3, 4], 12)
+    lines = head.split(b"\r\n")[:-2]
+    assert survey(head, 100) == (lines, response.plain.traits, [3, 4], b"", 12)
+    assert status_of(lines[0]) == 404
 
 
 def test_a_survey_says_of_the_fields_what_the_parser_says() -> None:

@@ -15,12 +15,18 @@ from lbkit.server import Outcome, Server
 from tests.support.servers import make_servers
 
 
-def pool_of(*servers: Server, algorithm: str = "round_robin", panic: float = 0, **rules: object) -> Pool:
+class Told(Pool):
+    """Keeps what it tells."""
+
+    changes: list[Change]
+
+
+def pool_of(*servers: Server, algorithm: str = "round_robin", panic: float = 0, **rules: object) -> Told:
     balancer = make_balancer(algorithm, random.Random(7))
     settings = PoolSettings(panic_threshold=panic)
-    pool = Pool("p", servers, balancer, rules=HealthRules(**rules), settings=settings)  # type: ignore[arg-type]
-    pool.changes = changes = []  # type: ignore[attr-defined]
-    pool.on_change = changes.append
+    pool = Told("p", servers, balancer, rules=HealthRules(**rules), settings=settings)  # type: ignore[arg-type]
+    pool.changes = []
+    pool.on_change = pool.changes.append
     return pool
 
 
@@ -28,9 +34,8 @@ def names(pool: Pool, now: float, picks: int = 60) -> str:
     return "".join(sorted({pool.pick(now).name for _ in range(picks)}))
 
 
-def told(pool: Pool) -> list[tuple[str, Standing]]:
-    changes: list[Change] = pool.changes  # type: ignore[attr-defined]
-    return [(change.server.name, change.standing) for change in changes]
+def told(pool: Told) -> list[tuple[str, Standing]]:
+    return [(change.server.name, change.standing) for change in pool.changes]
 
 
 def end(pool: Pool, server: Server, outcome: Outcome, times: int = 1, now: float = 1.0) -> None:

@@ -315,3 +315,16 @@ async def test_what_is_kept_of_a_client_is_forgotten_with_the_handler() -> None:
         assert connection.block and connection.tail
         lb.site.http.handler = RouteHandler(RouteTable(), lb.forwarder)
         assert not connection.block and not connection.tail
+
+
+@on_both_loops
+async def test_an_idle_connection_is_looked_at_no_more_and_a_later_silence_is_seen_all_the_same() -> None:
+    script = Script()
+    async with warm(script, settings=ForwardSettings(server=0.3)) as (_, lb, client):
+        watched = lb.forwarder._watched
+        lb.forwarder._tick(0.0)  # what was watched for the first request has been answered
+        assert not watched
+        client.send(GET)
+        await until(lambda: len(script.requests) == 2)
+        assert len(watched) == 1
+        assert (await client.response())[0] == 504

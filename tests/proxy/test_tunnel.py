@@ -42,7 +42,7 @@ async def tunnel(
 
 async def all_given_back(a: Upstream, lb: Proxy) -> None:
     await until(lambda: not lb.pool.open_sessions and not lb.site.http.connections and not a.open)
-    assert not lb.forwarder._tunnels and not lb.forwarder._active
+    assert not lb.forwarder._tunnels and not any(one.is_asked for one in lb.forwarder._watched)
     assert a.server.counters.response_errors == 0
 
 
