@@ -36,6 +36,7 @@ from lbkit.cluster.stack import Stack, StackSettings
 from lbkit.commands.bench import bench_command
 from lbkit.commands.certs import certs_command
 from lbkit.commands.firewall import firewall_command
+from lbkit.commands.mysql import mysql_command
 from lbkit.commands.plan import plan_command
 from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, GlobalConfig, load, load_text, loads, read_text
@@ -829,12 +830,7 @@ async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
         await task
 
 
-@cli.group()
-def mysql() -> None:
-    """MySQL and MariaDB servers on this machine."""
-
-
-@mysql.command("up")
+@mysql_command.command("up")
 @click.option(
     "--dir",
     "directory",
@@ -872,6 +868,7 @@ cli.add_command(plan_command)
 cli.add_command(bench_command)
 cli.add_command(certs_command)
 cli.add_command(firewall_command)
+cli.add_command(mysql_command)
 
 
 # --------------------------------------------------------------------------------------------- list

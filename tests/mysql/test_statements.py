@@ -34,6 +34,13 @@ READS = [
     "SELECT SLEEP(1)",
     "SELECT id FROM orders FOR_UPDATE",
     "SELECT t.lock, t.value FROM t",
+    "SELECT table_name FROM information_schema.tables",
+    "SELECT `TABLE_NAME` FROM `information_schema`.`TABLES` JOIN INFORMATION_SCHEMA . COLUMNS",
+    "SELECT mysql, sys FROM versions",
+    "SELECT t.into, `t` . for FROM t",
+    "SELECT 'Zürich', \"a\" /* from: café */ FROM t -- the end",
+    "SELECT * FROM t FOR SYSTEM_TIME AS OF NOW()",
+    "SELECT /*+ MAX_EXECUTION_TIME(1000) */ 1",
 ]
 WRITES = [
     "",
@@ -92,6 +99,31 @@ WRITES = [
     "SELECT `not closed",
     "SELECT 1 /* not closed",
     "LOAD DATA INFILE 'x' INTO TABLE t",
+    "SELECT * FROM`t`FOR UPDATE",
+    "SELECT a FROM t WHERE a = 'x'INTO OUTFILE '/tmp/x'",
+    "SELECT db . count(1)",
+    "SELECT `db`. count (1)",
+    "SELECT `db`.count(1)",
+    'SELECT "count"(1)',
+    "SELECT ſum(1)",
+    "SELECT a FROM t WHERE a = 1.FOR UPDATE",
+    "SELECT a FROM t WHERE a = 1e5FOR SHARE",
+    "SELECT a, 1.INTO OUTFILE 'x'",
+    "SELECT a FROM t FOR\u00a0UPDATE",
+    "SELECT * FROM information_schema.processlist",
+    "SELECT * FROM `information_schema`.`INNODB_TRX`",
+    "SELECT * FROM performance_schema.threads",
+    "SELECT * FROM mysql.slow_log",
+    "SELECT * FROM `sys`.`session`",
+    "SELECT 1 /* lbkit:primary */",
+    "/*lbkit:PRIMARY*/ SELECT 1",
+    "SELECT count(*) FROM t FOR UPDATE OF t SKIP LOCKED",
+    "PREPARE p FROM 'SELECT 1'",
+    "EXECUTE p",
+    "XA START 'x'",
+    "HANDLER t OPEN",
+    "START TRANSACTION READ ONLY",
+    "USE other",
 ]
 
 
@@ -101,7 +133,7 @@ def test_reads(sql: str) -> None:
     assert statement.reads, statement.reason
     assert not statement.changes_session
     assert not statement.may_commit
-    assert statement.reason == ""
+    assert statement.reason == "a plain read"
 
 
 @pytest.mark.parametrize("sql", WRITES)
