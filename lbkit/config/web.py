@@ -115,6 +115,9 @@ class RouteConfig:
 
     What matches goes to `pool`, to the files under `static`, as `files` says, or gets `redirect` or `answer`.
 
+    An `internal` route with `static` is not there for clients. A server's answer with the field
+    X-Accel-Redirect and a path below it is replaced by that file (as nginx's `internal`).
+
     In tcp mode `sni` is the name that a client's TLS asks for, or ``*.example.com`` for all below one: the
     session goes on as it is to `pool`, which opens the TLS itself.
     """
@@ -130,6 +133,7 @@ class RouteConfig:
     pool: str | None = None
     static: str | None = None
     files: FilesConfig | None = None
+    internal: bool = False
     redirect: RedirectConfig | None = None
     answer: AnswerConfig | None = None
     rewrite: RewriteConfig | None = None

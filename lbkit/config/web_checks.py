@@ -62,6 +62,11 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
         return
     if listener.rewrite is not None:
         _check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
+    if listener.pool is None and not any(route.pool for route in listener.routes):
+        for index, route in enumerate(listener.routes):
+            if route.internal:
+                here = f"{key_path(f'{path}.routes', index)}.internal"
+                problems.add(here, 'nothing leads there: only servers of a "pool" of this listener can')
     _check_trusted(listener, path, problems)
     for status, file in listener.error_pages.items():
         here = key_path(f"{path}.error_pages", status)
@@ -126,6 +131,12 @@ def check_route(route: RouteConfig, path: str, problems: Problems) -> None:
         if route.static is None:
             problems.add(f"{path}.files", 'has no effect without "static"')
         _check_files(route.files, f"{path}.files", problems)
+    if route.internal and route.static is None:
+        problems.add(f"{path}.internal", 'has no effect without "static"')
+    if route.internal and route.rewrite is not None:
+        problems.add(
+            f"{path}.rewrite", "the rules of the route that was asked count, and not those of this one"
+        )
     if route.redirect is not None:
         _check_redirect(route.redirect, f"{path}.redirect", problems)
     if route.answer is not None:

@@ -11,7 +11,7 @@ from lbkit.errors import ClientError
 from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.file_part import FilePart
 from lbkit.exchange.trail import Trail
-from lbkit.http.messages import Headers, Request, get
+from lbkit.http.messages import Headers, Request, Response, get
 from lbkit.http.rewriting import Changes
 from lbkit.http.status import reason_of
 
@@ -122,6 +122,11 @@ class Exchange:
 
     `number` counts the requests of the connection from 1.
     """
+
+    divert: Callable[[Exchange, Response], Response | None] | None = None
+    """Told of a server's response before it goes out; what takes its place, or None where `instead` does."""
+    instead: Work | None = None
+    """What answers in place of a server's response, once that is over."""
 
     def __init__(self, wire: Wire, request: Request, number: int, *, body_buffer: int) -> None:
         self.request = request

@@ -14,6 +14,7 @@ the connection is lost before a byte of the answer   if the request is idempoten
                                                      it may be the request that kills; else 502
 nothing from the server in time                      504
 a broken answer, before its head is complete         502
+the answer says X-Accel-Redirect                     the file that is meant (`lbkit.proxy.accel`)
 a broken answer later on                             the client's connection is reset: no response may
                                                      look complete that is not
 the client leaves                                    the server's connection is dropped at once
@@ -275,7 +276,8 @@ class Forwarder:
                         raise failure from None  # there were servers, and all failed
                     raise
                 try:
-                    return await self._attempt(server, exchange, reuse, budget)
+                    await self._attempt(server, exchange, reuse, budget)
+                    break
                 except ConnectFailed as error:
                     failure = error
                     tried.append(server)
@@ -297,6 +299,8 @@ class Forwarder:
                 server = None
         finally:
             budget.give_back()
+        if exchange.instead is not None:
+            await exchange.instead()
 
     async def _acquire(
         self, exchange: Exchange, key: bytes | None, tried: list[Server], budget: _Budget
@@ -670,6 +674,8 @@ class _Attempt:
         exchange.on_disconnect = None
         if error is None:
             self.settle()
+            if exchange.instead is not None:
+                exchange.run(exchange.instead)
             return
         verdict = self.judge(error)
         self.settle()

@@ -71,9 +71,19 @@ class Passage:
         lines = plain.lines
         if plain.hops is not None:
             lines = _without(lines, plain.hops)
+        if exchange.divert is not None:
+            diverted = exchange.divert(exchange, response)
+            if diverted is None:
+                self._finish(None)
+                return
+            response = diverted
         self._finish(None)
         try:
-            if self._edit is None and exchange.pass_whole(response.status, lines, plain.traits, body):
+            if (
+                response.plain is not None
+                and self._edit is None
+                and exchange.pass_whole(response.status, lines, plain.traits, body)
+            ):
                 return
             self._take_apart(response)
             exchange.send_body(body)
@@ -113,7 +123,16 @@ class Passage:
             self._on_switch(response)
             self._is_over = True
             return
-        plain, exchange = response.plain, self._exchange
+        exchange = self._exchange
+        if exchange.divert is not None:
+            diverted = exchange.divert(exchange, response)
+            if diverted is None:
+                while (event := self._connection.next_event()) is not None and type(event) is not End:
+                    pass  # of the body what has come; where more follows the connection is not kept
+                self._finish(None)
+                return
+            response = diverted
+        plain = response.plain
         if plain is not None and self._edit is None and not plain.traits & _CODING:
             lines = plain.lines
             if plain.hops is not None:

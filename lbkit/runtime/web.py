@@ -9,6 +9,7 @@ import random
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from lbkit.config import (
     AnswerConfig,
@@ -26,6 +27,7 @@ from lbkit.http.messages import Headers
 from lbkit.http.rewriting import FieldRules, PathRules, Rewriting
 from lbkit.http.routes import FieldTest, Route, RouteTable
 from lbkit.http.trusted import Trusted
+from lbkit.proxy.accel import Accel
 from lbkit.proxy.answers import FixedAnswer, Redirect, not_found
 from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.marking import Marking
@@ -38,6 +40,8 @@ from lbkit.templates import Template
 
 __all__ = ["Prepared", "prepare", "route_handler"]
 
+T = TypeVar("T")
+
 _PLAIN_TEXT = b"text/plain; charset=utf-8"
 
 
@@ -47,6 +51,7 @@ class Prepared:
     def __init__(self, config: ListenerConfig) -> None:
         self.handlers: dict[int, Handler] = {}
         """Of routes that ask no server, by their place."""
+        self.internal: list[Route[StaticFiles]] = []
         self.trusted = Trusted(config.trusted_proxies)
         self.error_pages: dict[int, tuple[bytes, bytes]] = {}
         self.client_of = ClientReader(self.trusted, config.forwarded)
@@ -58,6 +63,9 @@ def prepare(name: str, config: ListenerConfig) -> Prepared:
     path = key_path("listeners", name)
     for index, route in enumerate(config.routes):
         handler = _own_handler(route, key_path(f"{path}.routes", index), prepared.client_of)
+        if route.internal and isinstance(handler, StaticFiles):
+            prepared.internal.append(_route(route, handler))
+            handler = not_found
         if handler is not None:
             prepared.handlers[index] = handler
     for status, file in config.error_pages.items():
@@ -129,7 +137,8 @@ def route_handler(
         default = HttpsRedirect(config.https_port)
     if everywhere:
         default = Rewritten(default or not_found, everywhere, prepared.client_of)
-    return RouteHandler(RouteTable(routes), default, _marking(config, prepared))
+    accel = Accel(RouteTable(prepared.internal)) if prepared.internal else None
+    return RouteHandler(RouteTable(routes), default, _marking(config, prepared), accel)
 
 
 def _marking(config: ListenerConfig, prepared: Prepared) -> Marking | None:
@@ -141,7 +150,7 @@ def _marking(config: ListenerConfig, prepared: Prepared) -> Marking | None:
     return Marking(name, tracing=config.tracing, rng=rng, trusted=prepared.trusted)
 
 
-def _route(route: RouteConfig, target: Handler) -> Route[Handler]:
+def _route(route: RouteConfig, target: T) -> Route[T]:
     tests = [_field_test(name, wanted) for name, wanted in route.headers.items()]
     tests += [
         FieldTest(name.lower().encode(), pattern=re.compile(expression.encode()))

@@ -119,12 +119,16 @@ class StaticFiles:
             if not exchange.pass_whole(200, ready.lines, _LENGTH, body):
                 exchange.send_whole(200, ready.headers, ready.body)
             return None
-        reply = reply_to(request, ready.version, _epoch(), self._rng)
+        return self._answer_special(exchange, request, ready.version, ready.body)
+
+    def _answer_special(
+        self, exchange: Exchange, request: Request, version: Version, data: bytes
+    ) -> Work | None:
+        reply = reply_to(request, version, _epoch(), self._rng)
         if reply.is_error:
             return partial(exchange.respond_error, reply.status, reply.headers)
         pieces = (
-            piece if isinstance(piece, bytes) else ready.body[piece.start : piece.stop]
-            for piece in reply.body
+            piece if isinstance(piece, bytes) else data[piece.start : piece.stop] for piece in reply.body
         )
         exchange.send_whole(reply.status, reply.headers, b"".join(pieces))
         return None
@@ -157,7 +161,15 @@ class StaticFiles:
         request = exchange.request
         if request.method not in ("GET", "HEAD"):
             await self._answer_other(exchange)
-            return
+        else:
+            await self.answer(exchange, request)
+
+    async def answer(self, exchange: Exchange, request: Request, kept: Headers | None = None) -> None:
+        """Answer *exchange* with what *request*, a GET or HEAD, leads to; raises ClientError.
+
+        *kept* are fields of another answer that this one takes the place of; a folder is not sent to its
+        address with a slash then, for that is not the client's address.
+        """
         try:
             found = await self._open(request)
         except ClientError as error:
@@ -171,16 +183,23 @@ class StaticFiles:
         if found.ready is not None:
             if self._cache.get(request.path) is not found.ready:
                 self._cache.put(request.path, found.ready)
-            work = self._answer_ready(exchange, found.ready)
+            if kept is None:
+                work = self._answer_ready(exchange, found.ready)
+            else:
+                ready = found.ready.choose(self.accepted(request))
+                work = self._answer_special(exchange, request, ready.version.said_by(kept), ready.body)
             if work is not None:
                 await work()
         elif found.entries is not None:
-            await self._answer_list(exchange, found.entries)
+            await self._answer_list(exchange, request, found.entries)
         elif found.version is None:
+            if kept is not None:
+                raise ClientError("a folder, and no file", 404)
             await exchange.respond(301, [(b"Location", _with_slash(request))])
         else:
+            version = found.version if kept is None else found.version.said_by(kept)
             try:
-                await self._answer_open(exchange, found, found.version)
+                await self._answer_open(exchange, request, found, version)
             finally:
                 found.close()
 
@@ -190,8 +209,7 @@ class StaticFiles:
         else:
             await exchange.respond_error(405, _ALLOW)
 
-    async def _answer_list(self, exchange: Exchange, entries: list[Entry]) -> None:
-        request = exchange.request
+    async def _answer_list(self, exchange: Exchange, request: Request, entries: list[Entry]) -> None:
         kind, body = b"application/json", b""
         if wants_json(request.headers):
             body = as_json(entries)
@@ -201,11 +219,13 @@ class StaticFiles:
         fields: Headers = [(b"Content-Type", kind), (b"Vary", b"Accept"), (b"Cache-Control", b"no-cache")]
         await exchange.respond(200, fields, body)
 
-    async def _answer_open(self, exchange: Exchange, found: Found, version: Version) -> None:
-        reply = reply_to(exchange.request, version, _epoch(), self._rng)
+    async def _answer_open(
+        self, exchange: Exchange, request: Request, found: Found, version: Version
+    ) -> None:
+        reply = reply_to(request, version, _epoch(), self._rng)
         if reply.is_error:
             await exchange.respond_error(reply.status, reply.headers)
-        elif not reply.body or exchange.request.method == "HEAD":
+        elif not reply.body or request.method == "HEAD":
             await exchange.respond(reply.status, reply.headers)
         else:
             await _send(exchange, reply, found)

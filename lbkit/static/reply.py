@@ -7,12 +7,12 @@ Range and If-Range.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from lbkit.http.conditional import Validators, evaluate, range_applies
 from lbkit.http.dates import format_date
-from lbkit.http.messages import Headers, Request
+from lbkit.http.messages import Headers, Request, get, without
 from lbkit.http.ranges import ByteRange, parse_ranges
 
 __all__ = ["Body", "Reply", "Version", "reply_to"]
@@ -31,6 +31,8 @@ class Version:
     """More that is said with it, such as Cache-Control."""
     mark: bytes = b""
     """What tells its entity tag from those of the same file in other codings."""
+    has_ranges: bool = True
+    """Whether parts of it are given."""
 
     @property
     def validators(self) -> Validators:
@@ -52,9 +54,21 @@ class Version:
         return [
             *self.common_fields(),
             (b"Content-Type", self.content_type),
-            (b"Accept-Ranges", b"bytes"),
+            (b"Accept-Ranges", b"bytes" if self.has_ranges else b"none"),
             (b"Content-Length", b"%d" % self.size),
         ]
+
+    def said_by(self, kept: Headers) -> Version:
+        """The same file in place of an answer that had the fields *kept*, which count more than its own."""
+        names = {name.lower() for name, _ in kept}
+        content_type, ranges = get(kept, b"content-type"), get(kept, b"accept-ranges")
+        fields = without(self.fields, names) + without(kept, {b"content-type", b"accept-ranges"})
+        return replace(
+            self,
+            content_type=self.content_type if content_type is None else content_type,
+            fields=tuple(fields),
+            has_ranges=ranges is None or ranges.lower() != b"none",
+        )
 
 
 @dataclass(slots=True)
@@ -91,7 +105,7 @@ def reply_to(request: Request, version: Version, now: float, rng: random.Random)
 
 
 def _wanted(request: Request, version: Version, now: float) -> list[ByteRange] | None:
-    value = request.get(b"range")
+    value = request.get(b"range") if version.has_ranges else None
     if value is None or request.method != "GET":  # RFC 9110 §14.2: a Range counts for GET only
         return None
     if not range_applies(request.headers, version.validators, now):

@@ -70,6 +70,12 @@ R = "listeners.web.routes[1]"
         ),
         ("redirect = {}", f'{R}.redirect: missing key "to"'),
         ('static = "."\nfiles = { try_files = ["${path}", "/x.html", "=404"], not_found = "/404.html" }', ""),
+        ('static = "."\ninternal = true', ""),
+        ('pool = "p"\ninternal = true', f'{R}.internal: has no effect without "static"'),
+        (
+            'static = "."\ninternal = true\nrewrite = { response_headers = { remove = ["A"] } }',
+            f"{R}.rewrite: the rules of the route that was asked count, and not those of this one",
+        ),
         ('pool = "p"\nfiles = {}', f'{R}.files: has no effect without "static"'),
         (
             'static = "."\nfiles = { indx = ["a"] }',
@@ -272,3 +278,18 @@ def test_every_field_of_one_connection_is_out_of_reach_of_rules() -> None:
     for name in HOP_BY_HOP:
         (problem,) = problems("", f'rewrite = {{ response_headers = {{ remove = ["{name.decode()}"] }} }}')
         assert "lbkit sets it itself" in problem
+
+
+def test_nothing_leads_to_an_internal_route_without_a_pool() -> None:
+    text = """
+    [listeners.web]
+    listen = "127.0.0.1:1"
+    mode = "http"
+    routes = [{ path = "/a/", static = "." }, { path = "/b/", static = ".", internal = true }]
+    """
+    with pytest.raises(ConfigError) as error:
+        loads(text, catalog())
+    problem = (
+        'listeners.web.routes[2].internal: nothing leads there: only servers of a "pool" of this listener can'
+    )
+    assert error.value.problems == (problem,)

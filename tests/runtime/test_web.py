@@ -285,3 +285,44 @@ async def test_a_client_of_http_1_0_stays() -> None:
                     status, fields, head = await client.response()
                     assert (status, fields["connection"]) == (200, "keep-alive")
                     assert b"onnection" not in head and b"Via: 1.0 web" in head
+
+
+INTERNAL = """
+    pool = "app"
+    rewrite = { response_headers = { set = { X-Frame-Options = "DENY" } } }
+    [[listeners.web.routes]]
+    path = "/private/"
+    static = "files"
+    internal = true
+    [[listeners.web.routes]]
+    path = "/public/"
+    static = "files"
+"""
+
+
+@on_both_loops
+async def test_a_server_sends_clients_to_files_that_they_cannot_ask_for(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "a.txt").write_text("the file")
+
+    async def serve(client: Client) -> None:
+        while True:
+            await client.reader.readuntil(b"\r\n\r\n")
+            place = b"X-Accel-Redirect: /private/a.txt\r\nContent-Length: 0"
+            client.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/x-own\r\n%b\r\n\r\n" % place)
+
+    async with upstream(serve) as app:
+        port = app.server.address.port
+        async with Runtime(config(INTERNAL, port, tmp_path)) as runtime, client_of(runtime) as client:
+            for _ in range(3):
+                status, fields, body = await ask(client, "/whatever")
+                assert (status, body, fields["content-type"]) == (200, b"the file", "text/x-own")
+                assert fields["x-frame-options"] == "DENY"
+                assert (await ask(client, "/private/a.txt"))[0] == 404
+                assert (await ask(client, "/private/b.txt"))[0] == 404
+                assert (await ask(client, "/public/a.txt"))[2] == b"the file"
+            await runtime.reload(config('pool = "app"', port, tmp_path))
+            assert (await ask(client, "/private/a.txt"))[1]["x-accel-redirect"] == "/private/a.txt"
+            await runtime.reload(config(INTERNAL, port, tmp_path))
+            assert (await ask(client, "/whatever"))[2] == b"the file"
+            assert (await ask(client, "/private/a.txt"))[0] == 404
