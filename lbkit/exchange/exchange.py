@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias
 
 from lbkit.errors import ClientError
 from lbkit.exchange.counters import HttpCounters
+from lbkit.exchange.disk import on_disk
 from lbkit.exchange.file_part import FilePart
 from lbkit.exchange.trail import Trail
 from lbkit.http.messages import Headers, Request, Response, get
@@ -238,7 +239,7 @@ class Exchange:
         finally:
             self.count_out(size - part.left)
         while part.left:
-            await self.write(await asyncio.to_thread(part.read))
+            await self.write(await on_disk(part.read))
 
     async def end(self) -> None:
         """The response is complete; raises ValueError when it is less than Content-Length said."""

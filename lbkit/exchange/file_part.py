@@ -24,6 +24,7 @@ import os
 import socket
 
 from lbkit.errors import ClientError
+from lbkit.exchange.disk import on_disk
 
 __all__ = ["FilePart", "FileSending"]
 
@@ -115,7 +116,7 @@ class FileSending:
         """*sock* is the descriptor of a socket that does not block; it is copied. Raises OSError."""
         self._part = part
         self._sock = os.dup(sock)
-        # A Unix socket has no such option.
+        # A Unix socket has no such option, and nothing depends on it.
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock)) as same:
             same.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT)
         self._turn: asyncio.Future[None] | None = None
@@ -134,9 +135,15 @@ class FileSending:
                     raise ClientError("the client left", 0)
                 await self._send_what_is_warm()
                 if self._part.left and not self._is_stopped:
-                    await asyncio.to_thread(self._part.warm)
+                    await on_disk(self._part.warm)
         finally:
+            self.close()
+
+    def close(self) -> None:
+        """Give the copied descriptor back, unless `run` has."""
+        if self._sock >= 0:
             os.close(self._sock)
+            self._sock = -1
 
     async def _send_what_is_warm(self) -> None:
         loop = asyncio.get_running_loop()

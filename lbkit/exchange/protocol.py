@@ -613,18 +613,24 @@ class HttpProtocol(asyncio.Protocol):
         if self.scheme != "http" or sock is None or not FileSending.is_possible:
             return False
         self._check_present()
-        if not self._engine.leave_out(part.left):
-            return False
+        try:
+            sending = FileSending(sock.fileno(), part)
+        except OSError:
+            return False  # no descriptor is left, and reading needs none
         size = part.left
+        if not self._engine.leave_out(size):
+            sending.close()
+            return False
         self._uncork()
         self._transport.set_write_buffer_limits(0)
         try:
             await self.drain()  # what is written already has to go first
             self._check_present()
-            self._file = FileSending(sock.fileno(), part)
-            await self._file.run()
+            self._file = sending
+            await sending.run()
         finally:
             self._file = None
+            sending.close()
             self.http.counters.bytes_out += size - part.left
             if not self._is_lost:
                 self._transport.set_write_buffer_limits()

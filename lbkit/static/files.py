@@ -5,7 +5,7 @@ compared with the disk within the last second: whoever asks for it in the second
 once more, in the background, so that a file that is in demand is never waited for. Rejected: inotify, which
 says nothing of network file systems and needs a watch for each folder of a tree.
 
-All other file operations run in the event loop's threads: a cold disk must not hold up other clients. A large
+All other file operations run in threads (`on_disk`): a cold disk must not hold up other clients. A large
 file is sent by the kernel (`Exchange.write_file`).
 """
 
@@ -21,6 +21,7 @@ from functools import partial
 
 from lbkit.errors import ClientError
 from lbkit.exchange import Exchange, FilePart, Work
+from lbkit.exchange.disk import on_disk
 from lbkit.http.messages import Headers, Request, get_all
 from lbkit.http.plain import Trait
 from lbkit.http.status import wants_json
@@ -136,7 +137,7 @@ class StaticFiles:
     def _check(self, path: bytes, ready: Ready) -> None:
         """Compare *ready* with the disk, in the background."""
         ready.is_in_check = True
-        checking = asyncio.get_running_loop().run_in_executor(None, self._look_again, path, ready)
+        checking = on_disk(self._look_again, path, ready)
         checking.add_done_callback(partial(self._checked, path, ready))
 
     def _look_again(self, path: bytes, ready: Ready) -> Ready | None:
@@ -175,7 +176,7 @@ class StaticFiles:
         except ClientError as error:
             page = None
             if error.status == 404 and self._has_page:
-                page = await asyncio.to_thread(self._finder.page)
+                page = await on_disk(self._finder.page)
             if page is None:
                 raise
             await exchange.respond(404, [(b"Content-Type", page[0])], page[1])
@@ -232,9 +233,7 @@ class StaticFiles:
 
     async def _open(self, request: Request) -> Found:
         before = self._cache.get(request.path)
-        opening = asyncio.ensure_future(
-            asyncio.to_thread(self._finder.find, request.path, self.accepted(request), before)
-        )
+        opening = on_disk(self._finder.find, request.path, self.accepted(request), before)
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:

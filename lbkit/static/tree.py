@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
-from lbkit.errors import ClientError, ConfigError
+from lbkit.errors import ClientError, ConfigError, Exhausted
 from lbkit.static.listing import Entry
 
 __all__ = ["MOST_ENTRIES", "Tree"]
@@ -176,9 +176,12 @@ def _refuse_tricks(names: list[bytes]) -> None:
 
 
 def _client_error(exc: OSError) -> ClientError:
-    """What a client may know; anything that is the machine's trouble is raised as it is."""
+    """What a client may know; Exhausted is raised where this process has no descriptor left, and anything
+    else that is the machine's trouble as it is."""
     if exc.errno in (errno.EACCES, errno.EPERM):
         return ClientError("may not be read", 403)
     if exc.errno in _NOT_THERE:
         return ClientError("not there", 404)
+    if exc.errno in (errno.EMFILE, errno.ENFILE):
+        raise Exhausted(os.strerror(exc.errno).lower()) from None
     raise exc

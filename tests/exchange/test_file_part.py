@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -127,6 +128,20 @@ async def test_the_disk_is_not_waited_for_in_the_loop(file: int, monkeypatch: py
         client.send(GET)
         assert (await client.response())[2] == DATA
     assert threads
+
+
+@on_both_loops
+async def test_without_a_descriptor_for_it_the_file_is_read(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    monkeypatch.setattr(os, "dup", refuse)
+    async with site(Sends(file)) as where, where.client() as client:
+        for _ in range(2):
+            client.send(GET)
+            assert (await client.response())[2] == DATA
 
 
 @on_both_loops

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lbkit.errors import ClientError, ConfigError
+from lbkit.errors import ClientError, ConfigError, Exhausted
 from lbkit.static.tree import Tree
 from tests.support.loops import open_descriptors
 
@@ -114,6 +114,20 @@ def test_what_may_not_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(ClientError) as caught:
         Tree(root).open([b"in"])
     assert caught.value.status == 403
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+def test_without_descriptors_it_is_not_the_client_who_is_to_blame(
+    root: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object, **__: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    tree = Tree(root)
+    monkeypatch.setattr(os, "open", refuse)
+    for look in (tree.open, tree.entries):
+        with pytest.raises(Exhausted):
+            look([b"in"])
 
 
 def test_a_root_that_was_replaced_is_followed(root: Path) -> None:
