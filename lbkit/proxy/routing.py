@@ -11,8 +11,8 @@ from lbkit.http.routes import RouteTable
 from lbkit.proxy.accel import Accel
 from lbkit.proxy.express import Express
 from lbkit.proxy.forward import Forwarder
-from lbkit.proxy.known_files import KnownFiles
 from lbkit.static import StaticFiles
+from lbkit.static.known_files import KnownFiles
 
 __all__ = ["RouteHandler"]
 

@@ -60,6 +60,14 @@ def test_embed() -> None:
     assert picks == "picks: {'one': 2, 'two': 1}"
 
 
+def test_files_in_a_test_of_ones_own() -> None:
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "0", "test_site.py"]
+    tested = subprocess.run(
+        command, capture_output=True, text=True, timeout=60, cwd=ROOT / "examples" / "files"
+    )
+    assert tested.returncode == 0 and "1 passed" in tested.stdout, tested.stdout
+
+
 def test_edge(tmp_path: Path) -> None:
     folder = ROOT / "examples" / "edge"
     assert run_lbkit("check", str(folder / "lbkit.toml")).returncode == 0
@@ -88,7 +96,7 @@ def test_edge(tmp_path: Path) -> None:
 
 def test_every_example_has_its_test() -> None:
     examples = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
-    tested = {"pick", "client", "algorithm", "embed", "edge", "guestbook", "simulate"}
+    tested = {"pick", "client", "algorithm", "embed", "edge", "files", "guestbook", "simulate"}
     assert examples == tested, (
         "the guestbook's tests are those of the stack, the scenarios' those of simulate"
     )

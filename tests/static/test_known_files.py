@@ -7,9 +7,9 @@ import pytest
 
 from lbkit.exchange import Exchange, Handler, HttpSettings
 from lbkit.http.routes import Route, RouteTable
-from lbkit.proxy.known_files import KnownFiles
 from lbkit.proxy.routing import RouteHandler
 from lbkit.static import StaticFiles
+from lbkit.static.known_files import KnownFiles
 from tests.exchange.wire import Site, site
 from tests.static.test_files import Clock, get
 from tests.support.loops import on_both_loops

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from lbkit.exchange import Exchange, HttpProtocol
 from lbkit.http.plain import Trait
-from lbkit.static import StaticFiles
+from lbkit.static.files import StaticFiles
 
 __all__ = ["KnownFiles"]
 
