@@ -568,6 +568,16 @@ class _SizeType(click.ParamType[int]):
     help="Believe X-Forwarded-For and -Proto of neighbours in this network. May be repeated.",
 )
 @click.option(
+    "--deadlines",
+    is_flag=True,
+    help="Believe X-Envoy-Expected-Rq-Timeout-Ms of trusted neighbours: see lbkit.deadline.",
+)
+@click.option(
+    "--cancel-on-disconnect",
+    is_flag=True,
+    help="Cancel the task of a request whose client is gone, and with it the query that it waits for.",
+)
+@click.option(
     "--reload",
     is_flag=True,
     help="Replace the workers when a Python file in DIR changes; for work on the application.",
@@ -622,6 +632,8 @@ class _Serving:
     stop_timeout: float
     reload: bool
     trusted: tuple[str, ...]
+    deadlines: bool
+    cancel_on_disconnect: bool
     sock: socket.socket | None
 
     @property
@@ -641,6 +653,8 @@ class _Serving:
             sock=self.sock,
             max_concurrent=self.max_concurrent,
             blocked=self.blocked,
+            deadlines=self.deadlines,
+            cancel_on_disconnect=self.cancel_on_disconnect,
         )
 
     def command(self) -> list[str]:
@@ -652,6 +666,8 @@ class _Serving:
             *("--max-requests", str(self.max_requests), "--max-memory", f"{self.max_memory}B"),
             *("--max-concurrent", str(self.max_concurrent), "--blocked", str(self.blocked)),
             *(word for address in self.trusted for word in ("--trusted", address)),
+            *("--deadlines",) * self.deadlines,
+            *("--cancel-on-disconnect",) * self.cancel_on_disconnect,
         ]
 
 

@@ -13,7 +13,8 @@
      │    ├── BadResponse      the server broke the protocol or left in mid-answer (HTTP 502)
      │    ├── ServerTimeout    the server was silent for too long (HTTP 504)
      │    └── ConnectionLost   a database connection died under a read or before a statement was sent
-     ├── Exhausted             this process's own: no descriptors or memory left; try again in a moment
+     ├── DeadlineExceeded      the time that a request may take is over (HTTP 504): nobody waits any more
+ ├── Exhausted             this process's own: no descriptors or memory left; try again in a moment
      ├── OutcomeUnknown        a write was sent and its answer never came: it may or may not have happened
      ├── QueryFailed           a database server refused a statement; the connection stays usable
      │    ├── DuplicateKey     1062, 1586: the row is already there
@@ -40,6 +41,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
+    "DeadlineExceeded",
     "DuplicateKey",
     "Exhausted",
     "KernelUnsupported",
@@ -113,6 +115,10 @@ class ServerTimeout(ServerError):
 
 class ConnectionLost(ServerError):
     """A database connection died; nothing was changed by the statement that saw it."""
+
+
+class DeadlineExceeded(LbkitError):
+    """A request was not answered by its deadline; no server is to blame for how much was left."""
 
 
 class Exhausted(LbkitError):

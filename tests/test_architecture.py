@@ -14,7 +14,7 @@ PACKAGE = ROOT / "lbkit"
 # Each part may import only from lower levels, and from its own package.
 LEVELS = {
     **dict.fromkeys(("errors", "server", "metrics", "firewall", "registry", "templates", "units"), 0),
-    **dict.fromkeys(("balancing", "health", "http", "kernel", "config", "proxy_protocol"), 1),
+    **dict.fromkeys(("balancing", "health", "http", "kernel", "config", "proxy_protocol", "deadline"), 1),
     **dict.fromkeys(("pool", "relay", "exchange", "sockets", "tls"), 2),
     **dict.fromkeys(("asgi", "static"), 3),
     **dict.fromkeys(("checks", "proxy", "mysql", "admin", "simulation", "cluster"), 4),

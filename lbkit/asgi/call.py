@@ -11,7 +11,20 @@ from lbkit.errors import ClientError
 from lbkit.exchange import Exchange
 from lbkit.http.messages import Headers
 
-__all__ = ["HttpCall"]
+__all__ = ["HttpCall", "cancel_when_gone"]
+
+
+def cancel_when_gone(exchange: Exchange, task: asyncio.Task[None] | None) -> None:
+    """Cancel *task*, which answers *exchange*, when the client leaves before the response has ended."""
+    assert task is not None, "the caller is in it"
+
+    def cancel() -> None:
+        task.cancel("the client left")
+
+    if exchange.disconnected:
+        cancel()
+    else:
+        exchange.on_disconnect = cancel
 
 
 class HttpCall:

@@ -21,7 +21,8 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from lbkit.asgi.call import HttpCall
+from lbkit.asgi.call import HttpCall, cancel_when_gone
+from lbkit.asgi.due import Due
 from lbkit.asgi.types import App, Message, Scope
 from lbkit.exchange import HttpProtocol
 from lbkit.exchange.exchange import Peer
@@ -48,10 +49,20 @@ Sight = Callable[[HttpProtocol, Headers], "tuple[Peer, str]"]
 
 
 class Express:
-    """The way of *app*'s requests; *scope_of* makes a scope, *sight* says whose request it is."""
+    """The way of *app*'s requests; *scope_of* makes a scope, *sight* says whose request it is, *due* by when
+    it has to be answered. With *cancels* a task whose client is gone is cancelled."""
 
-    def __init__(self, app: App, scope_of: Callable[..., Scope], sight: Sight) -> None:
+    def __init__(
+        self,
+        app: App,
+        scope_of: Callable[..., Scope],
+        sight: Sight,
+        due: Due | None = None,
+        cancels: bool = False,
+    ) -> None:
         self._app = app
+        self._due = due
+        self._cancels = cancels
         self._scope_of = scope_of
         self._sight = sight
 
@@ -80,8 +91,9 @@ class Express:
             kept.scheme,
             wire.server,
         )
-        run = wire.flight = _Run(wire, data, end)
-        wire.start(run.go(self._app, scope))
+        run = wire.flight = _Run(wire, data, end, self._cancels)
+        app = self._app if kept.left is None else Due.by(self._app, kept.left)
+        wire.start(run.go(app, scope))
         return True
 
     def _learn(self, wire: HttpProtocol, data: bytes, start: int) -> int:
@@ -102,7 +114,8 @@ class Express:
             fields.append((name, value))
             if traits & _LENGTH and name == b"content-length":
                 length = int(value)
-        wire.kept = _Kept(fields, length, *self._sight(wire, fields))
+        left = None if self._due is None else self._due.left(wire.client, fields)
+        wire.kept = _Kept(fields, length, *self._sight(wire, fields), left)
         wire.block = data[start:end] if end - start <= _LONGEST_KEPT else b""
         return end
 
@@ -110,34 +123,50 @@ class Express:
 class _Kept:
     """What follows from the fields of a request."""
 
-    __slots__ = ("client", "headers", "length", "scheme")
+    __slots__ = ("client", "headers", "left", "length", "scheme")
 
-    def __init__(self, headers: Headers, length: int, client: Peer, scheme: str) -> None:
+    def __init__(self, headers: Headers, length: int, client: Peer, scheme: str, left: float | None) -> None:
         self.headers = headers
         """With names in lower case."""
         self.length = length
         self.client = client
         self.scheme = scheme
+        self.left = left
+        """Seconds to answer it, where somebody says."""
 
 
 class _Run:
     """One run of the application for the request *data* of *wire*, whose body begins at *body_at*."""
 
-    __slots__ = ("_body_at", "_call", "_data", "_has_landed", "_head", "_request_told", "_wire")
+    __slots__ = (
+        "_body_at",
+        "_call",
+        "_cancels",
+        "_data",
+        "_has_landed",
+        "_head",
+        "_request_told",
+        "_task",
+        "_wire",
+    )
 
-    def __init__(self, wire: HttpProtocol, data: bytes, body_at: int) -> None:
+    def __init__(self, wire: HttpProtocol, data: bytes, body_at: int, cancels: bool) -> None:
         self._wire = wire
         self._data = data
         self._body_at = body_at
         self._head: tuple[int, Any] | None = None
         self._request_told = False
         self._has_landed = False
+        self._cancels = cancels
+        self._task: asyncio.Task[None] | None = None
         self._call: HttpCall | None = None
         """What goes on in the ordinary way."""
 
     async def go(self, app: App, scope: Scope) -> None:
         """The task's work."""
         failure: Exception | None = None
+        if self._cancels:
+            self._task = asyncio.current_task()
         try:
             await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
@@ -223,6 +252,8 @@ class _Run:
         exchange = self._wire.stop_over(self._data)
         exchange.has_task = True
         self._call = HttpCall(exchange)
+        if self._task is not None:
+            cancel_when_gone(exchange, self._task)
         if self._request_told:
             exchange.take()
             self._call.request_told = True

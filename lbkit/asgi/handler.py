@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Container, Mapping
 from typing import Any
 
-from lbkit.asgi.call import HttpCall
+from lbkit.asgi.call import HttpCall, cancel_when_gone
+from lbkit.asgi.due import Due
 from lbkit.asgi.express import Express
 from lbkit.asgi.scope import claimed, http_scope, scope_of, websocket_scope
 from lbkit.asgi.types import App, Scope
@@ -37,10 +39,13 @@ class AsgiHandler:
         root_path: str = "",
         trusted: Container[str] = LOOPBACK,
         websocket: WebSocketSettings | None = None,
+        deadline_field: bytes = b"",
+        cancel_on_disconnect: bool = False,
     ) -> None:
         """*state* is what the lifespan left; each request gets a copy. *root_path* is where the app is
-        mounted. *trusted* are the neighbours whose X-Forwarded-For and -Proto are believed. *websocket*:
-        the limits of WebSockets."""
+        mounted. *trusted* are the neighbours whose X-Forwarded-For and -Proto are believed, and the
+        *deadline_field*, where there is one. *websocket*: the limits of WebSockets. With
+        *cancel_on_disconnect* the task of a request whose client is gone is cancelled."""
         self._app = app
         self._state = state
         self._root_path = root_path
@@ -48,7 +53,9 @@ class AsgiHandler:
         self._websocket_settings = websocket or WebSocketSettings()
         self._websockets: set[WebSocket] = set()
         self._is_stopping = False
-        self.express = Express(app, self._scope, self._sight)
+        self._due = Due(deadline_field, trusted) if deadline_field else None
+        self._cancels = cancel_on_disconnect
+        self.express = Express(app, self._scope, self._sight, self._due, cancel_on_disconnect)
         """For the requests that need no exchange; see there."""
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -60,8 +67,15 @@ class AsgiHandler:
         scope = http_scope(exchange, root_path=self._root_path, state=self._state, trusted=self._trusted)
         call = HttpCall(exchange)
         failure: Exception | None = None
+        app = self._app
+        if self._due is not None:
+            left = self._due.left(exchange.client, request.headers)
+            if left is not None:
+                app = self._due.by(app, left)
+        if self._cancels:
+            cancel_when_gone(exchange, asyncio.current_task())
         try:
-            await self._app(scope, call.receive, call.send)
+            await app(scope, call.receive, call.send)
         except Exception as error:  # noqa: BLE001 - raised below
             failure = error
         failure = call.judged(failure)

@@ -16,6 +16,7 @@ from lbkit.asgi.limit import Limited
 from lbkit.asgi.types import App
 from lbkit.asgi.websocket import WebSocketSettings
 from lbkit.exchange import HttpServer, HttpSettings
+from lbkit.http.deadlines import FIELD
 from lbkit.http.forwarded import LOOPBACK
 from lbkit.server import Address
 from lbkit.sockets import BACKLOG, bind
@@ -52,6 +53,8 @@ class AsgiServer:
         sock: socket.socket | None,
         max_concurrent: int,
         blocked: float,
+        deadline_field: bytes,
+        cancel_on_disconnect: bool,
     ) -> None:
         self.address = address
         if max_concurrent:
@@ -60,7 +63,13 @@ class AsgiServer:
         self._watch: Watch | None = None
         self._lifespan = Lifespan(app)
         self._handler = AsgiHandler(
-            app, self._lifespan.state, root_path=root_path, trusted=trusted, websocket=websocket
+            app,
+            self._lifespan.state,
+            root_path=root_path,
+            trusted=trusted,
+            websocket=websocket,
+            deadline_field=deadline_field,
+            cancel_on_disconnect=cancel_on_disconnect,
         )
         self.http = HttpServer(self._handler, settings)
         self._stop_timeout = stop_timeout
@@ -134,6 +143,8 @@ def serve(
     sock: socket.socket | None = None,
     max_concurrent: int = 0,
     blocked: float = 0.0,
+    deadlines: bool | str = False,
+    cancel_on_disconnect: bool = False,
 ) -> AsgiServer:
     """A server for *app* at *address*, ``host:port`` (port 0 for any free one) or ``unix:/path``.
 
@@ -141,8 +152,11 @@ def serve(
     every limit of HTTP and of WebSockets. *stop_timeout* is how many seconds requests may take to end when it
     stops. *sock* is a listening socket to accept on in place of one at *address*. With *max_concurrent*
     requests under way a further one gets 503 with Retry-After; 0 is no limit. Where the application holds up
-    the event loop for *blocked* seconds its stack is logged; 0: never. Raises ValueError for an address that
-    is none; starting raises StartFailed with a line that says what to do.
+    the event loop for *blocked* seconds its stack is logged; 0: never. *deadlines* true believes the field
+    X-Envoy-Expected-Rq-Timeout-Ms of *trusted* neighbours, a text another one: see `lbkit.deadline`. With
+    *cancel_on_disconnect* the task of a request whose client is gone is cancelled, and with it what it waits
+    for. Raises ValueError for an address that is none; starting raises StartFailed with a line that says what
+    to do.
     """
     where = Address.parse(address) if isinstance(address, str) else address
     return AsgiServer(
@@ -156,4 +170,6 @@ def serve(
         sock=sock,
         max_concurrent=max_concurrent,
         blocked=blocked,
+        deadline_field=(deadlines if isinstance(deadlines, str) else FIELD * deadlines).encode(),
+        cancel_on_disconnect=cancel_on_disconnect,
     )

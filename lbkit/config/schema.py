@@ -82,6 +82,8 @@ class Timeouts:
     wait for a server under its connection limit. `tunnel`, where set, takes the place of `client` and
     `server` in tcp mode once both sides have sent something: then it bounds the silence of both (HAProxy
     `timeout tunnel`). In http mode it is that of a WebSocket, 1 hour by default (as in HAProxy's manual).
+    `request` bounds in http mode the whole of a request, from its head to the end of the answer (Envoy's
+    `timeout` of a route); no limit by default.
     """
 
     connect: Duration = Duration(5)
@@ -91,6 +93,7 @@ class Timeouts:
     request_head: Duration = Duration(10)
     keep_alive: Duration = Duration(75)
     tunnel: Duration | None = None
+    request: Duration = Duration(0)
 
     def client_in(self, mode: Mode) -> float:
         """`client`, or the default of *mode*."""
@@ -237,7 +240,9 @@ class ListenerConfig:
     What `trusted_proxies` (networks, addresses, ``"unix"``) say of it is believed, by X-Forwarded-For or with
     ``"rfc7239"`` by Forwarded. `request_id` true is a field X-Request-Id, a text another one: each request
     gets an id, which server, client and access log are told; a trusted proxy's is kept. `tracing` passes W3C
-    Trace Context on with this hop in it.
+    Trace Context on with this hop in it. `deadlines` true is a field X-Envoy-Expected-Rq-Timeout-Ms, a text
+    another one: servers are told how many milliseconds of `timeouts.request` are left, and what
+    `trusted_proxies` say is left to them counts, too; that of others is dropped.
 
     `error_pages` are files for errors that are found here (no server, no answer in time, a bad request, …),
     by status: ``503 = "sorry.html"``. They are read at the start and at each reload. What a server answers
@@ -268,6 +273,7 @@ class ListenerConfig:
     error_pages: Mapping[str, Path] = field(default_factory=dict)
     request_id: bool | str = False
     tracing: bool = False
+    deadlines: bool | str = False
 
 
 @dataclass(frozen=True, slots=True)

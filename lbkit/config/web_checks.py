@@ -59,6 +59,8 @@ def check_listener(listener: ListenerConfig, path: str, problems: Problems) -> N
         for field in dataclasses.fields(listener):
             if field.name in _HTTP_ONLY and getattr(listener, field.name) != _HTTP_ONLY[field.name]:
                 problems.add(f"{path}.{field.name}", 'there are no requests here: needs mode = "http"')
+        if listener.timeouts.request:
+            problems.add(f"{path}.timeouts.request", 'there are no requests here: needs mode = "http"')
         return
     if listener.rewrite is not None:
         _check_rewrite(listener.rewrite, f"{path}.rewrite", problems)
@@ -94,6 +96,7 @@ _HTTP_ONLY: dict[str, object] = {
     "error_pages": {},
     "request_id": False,
     "tracing": False,
+    "deadlines": False,
 }
 _PROTOCOL = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:/[!#$%&'*+.^_`|~0-9A-Za-z-]+)?")
 
@@ -108,6 +111,8 @@ def _check_trusted(listener: ListenerConfig, path: str, problems: Problems) -> N
             problems.add(here, f'{error}, or "unix"')
     if isinstance(listener.request_id, str):
         _check_field(listener.request_id, f"{path}.request_id", problems, is_request=True)
+    if isinstance(listener.deadlines, str):
+        _check_field(listener.deadlines, f"{path}.deadlines", problems, is_request=True)
 
 
 def check_route(route: RouteConfig, path: str, problems: Problems) -> None:

@@ -6,7 +6,14 @@ import errno
 import logging
 from typing import Protocol
 
-from lbkit.errors import ClientError, Exhausted, NoServerAvailable, ServerError, ServerTimeout
+from lbkit.errors import (
+    ClientError,
+    DeadlineExceeded,
+    Exhausted,
+    NoServerAvailable,
+    ServerError,
+    ServerTimeout,
+)
 from lbkit.exchange.exchange import Exchange, Work
 from lbkit.exchange.settings import HttpSettings
 from lbkit.http.messages import Headers, get
@@ -45,7 +52,7 @@ async def answer(http: Serving, exchange: Exchange, work: Work) -> int | None:
 
 def status_for(http: Serving, exchange: Exchange, error: Exception) -> int:
     """What the client gets where there was *error* in place of an answer; it is logged."""
-    if isinstance(error, ClientError | Exhausted | NoServerAvailable | ServerError):
+    if isinstance(error, ClientError | DeadlineExceeded | Exhausted | NoServerAvailable | ServerError):
         status = _status_of(error)
         if exchange.trail is not None:
             exchange.trail.end = str(error)
@@ -59,12 +66,14 @@ def status_for(http: Serving, exchange: Exchange, error: Exception) -> int:
     return 500
 
 
-def _status_of(error: ClientError | Exhausted | NoServerAvailable | ServerError) -> int:
+def _status_of(
+    error: ClientError | DeadlineExceeded | Exhausted | NoServerAvailable | ServerError,
+) -> int:
     if isinstance(error, ClientError):
         return error.status
     if isinstance(error, NoServerAvailable | Exhausted):
         return 503
-    return 504 if isinstance(error, ServerTimeout) else 502
+    return 504 if isinstance(error, ServerTimeout | DeadlineExceeded) else 502
 
 
 def completed(http: Serving, headers: Headers, scheme: str) -> Headers:

@@ -126,6 +126,10 @@ class Exchange:
 
     divert: Callable[[Exchange, Response], Response | None] | None = None
     """Told of a server's response before it goes out; what takes its place, or None where `instead` does."""
+    deadline: float | None = None
+    """When the response has to be complete, by the clock of who forwards the request."""
+    time_limit: asyncio.Timeout | None = None
+    """What sees to that; to be lifted by who goes on for longer."""
     instead: Work | None = None
     """What answers in place of a server's response, once that is over."""
 

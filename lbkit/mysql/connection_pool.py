@@ -13,6 +13,7 @@ connection comes back, and never resets a session.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, Protocol, TypeVar
@@ -257,7 +258,8 @@ class ConnectionPool(Generic[C]):
         return connection.closed or now - connection.opened > self.limits.max_age
 
     def _start(self, chore: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(chore)
+        # In a context of its own: it is nobody's request, and must not end by the deadline of one.
+        task = asyncio.get_running_loop().create_task(chore, context=contextvars.Context())
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 

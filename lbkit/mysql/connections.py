@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
+from lbkit import deadline
 from lbkit.errors import (
     ConnectFailed,
     ConnectionLost,
@@ -135,7 +136,8 @@ class Connections:
     async def _take(self, member: Member) -> Connection:
         member.server.counters.requests += 1
         try:
-            return await self._pools[member.name].acquire()
+            async with deadline.bounded():
+                return await self._pools[member.name].acquire()
         except ConnectFailed:
             member.server.counters.connect_errors += 1
             self._wake(member.name)

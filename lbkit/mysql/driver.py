@@ -20,7 +20,8 @@ import aiomysql
 import pymysql
 from pymysql.constants import CLIENT, COMMAND
 
-from lbkit.errors import ConnectFailed, ConnectionLost, LbkitError, OutcomeUnknown
+from lbkit import deadline
+from lbkit.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, LbkitError, OutcomeUnknown
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.translate import connect_failed, query_failed
@@ -146,7 +147,9 @@ class Connection:
         """Run one statement.
 
         Raises QueryFailed for what the server refuses, ConnectionLost when the connection was dead
-        before the statement was sent, and *lost* when it died after that.
+        before the statement was sent, and *lost* when it died after that. At the request's deadline the
+        connection is closed, which has the pool stop the statement on the server: then OutcomeUnknown where
+        that is *lost*, else DeadlineExceeded.
         """
         result = await self._run(sql, args, lost)
         return Result(int(result.affected_rows or 0), int(result.insert_id or 0), self.server)
@@ -197,7 +200,15 @@ class Connection:
         if self.closed:
             self.drop()
             raise ConnectionLost(f"{self.server}: the connection was closed")
-        return await self._guard(self._protocol.run(text), lost)
+        if deadline.at() is None:
+            return await self._guard(self._protocol.run(text), lost)
+        try:
+            async with deadline.bounded():
+                return await self._guard(self._protocol.run(text), lost)
+        except DeadlineExceeded as error:
+            if lost is OutcomeUnknown and self._busy:
+                raise OutcomeUnknown(f"{self.server}: {error}{_hint(lost)}") from None
+            raise
 
     async def _guard(self, step: Any, lost: type[LbkitError]) -> Any:
         """Await a protocol step; whatever but a server's own refusal ends the connection."""

@@ -44,6 +44,10 @@ class Router:
     Errors of every statement: QueryFailed (the server's code and text; nothing else is affected),
     NoServerAvailable, ConnectFailed (nothing was sent), ConnectionLost (a read, twice) and
     OutcomeUnknown (a write was sent and never answered).
+
+    What waits or runs for a request ends by its deadline (`lbkit.deadline`) with DeadlineExceeded, or
+    OutcomeUnknown for a write that was sent. As after a cancellation the server is told, over another
+    connection, to stop what it was at.
     """
 
     def __init__(

@@ -13,6 +13,7 @@ the connection is lost before a byte of the answer   if the request is idempoten
                                                      was a kept one, else on one other server, no more:
                                                      it may be the request that kills; else 502
 nothing from the server in time                      504
+the time for the whole request is over               504, or a reset once the answer has begun
 a broken answer, before its head is complete         502
 the answer says X-Accel-Redirect                     the file that is meant (`lbkit.proxy.accel`)
 a broken answer later on                             the client's connection is reset: no response may
@@ -47,6 +48,7 @@ from lbkit.errors import (
     BadResponse,
     ClientError,
     ConnectFailed,
+    DeadlineExceeded,
     NoServerAvailable,
     PoolFull,
     ServerError,
@@ -54,6 +56,7 @@ from lbkit.errors import (
 )
 from lbkit.exchange import Exchange, Work
 from lbkit.exchange.exchange import Peer
+from lbkit.http.deadlines import told, untold
 from lbkit.http.engine import Limits
 from lbkit.http.forwarded import LOOPBACK, Form, Hop, forwarded_headers, hop_lines
 from lbkit.http.hop_by_hop import COUNTED, end_to_end, hops_left, one_hop_on
@@ -93,6 +96,12 @@ class ForwardSettings:
     """For one attempt to connect."""
     server: float = 60.0
     """Silence of a server while it is its turn (nginx proxy_read_timeout), else 504."""
+    request: float = 0.0
+    """For the whole of a request, from its head to the end of the answer; 0 is no limit. It is lifted from
+    tunnels, and where a file of ours takes the answer's place."""
+    deadline_field: bytes = b""
+    """By which servers are told how much of that is left, and *trusted* neighbours tell what they have left;
+    empty for neither."""
     queue: float = 5.0
     """Waiting for a server under its connection limit, else 503; 0 is no limit."""
     idle: float = 4.0
@@ -162,7 +171,10 @@ class Forwarder:
         self._cookie = settings.sticky_cookie.encode()
         # What these say of the pool changes only by a reload, which sets the settings anew.
         pool = self.pool
-        self.takes_express = not (self._cookie or pool.balancer.keyed or pool.settings.send_proxy)
+        self._is_timed = bool(settings.request or settings.deadline_field)
+        self.takes_express = not (
+            self._cookie or pool.balancer.keyed or pool.settings.send_proxy or self._is_timed
+        )
         """Whether a request may be passed on without being looked at for anything but its route."""
 
     @property
@@ -219,6 +231,8 @@ class Forwarder:
         request = exchange.request
         if self._cookie or request.has_body or not _may_reuse(exchange) or request.method in COUNTED:
             return partial(self, exchange)
+        if self._is_timed:
+            return partial(self, exchange)
         if request.plain is None and asked_protocols(request, self.settings.upgrades):
             return partial(self, exchange)
         pool, now = self.pool, self._clock()
@@ -243,7 +257,33 @@ class Forwarder:
         if exchange.request.method in COUNTED and hops_left(exchange.request.headers) == 0:
             await exchange.respond(200 if exchange.request.method == "OPTIONS" else 501, [])
             return
-        await self.serve(exchange, None, _may_reuse(exchange))
+        left = self._time_for(exchange) if self._is_timed else math.inf
+        if left == math.inf:
+            await self.serve(exchange, None, _may_reuse(exchange))
+            return
+        exchange.deadline = self._clock() + left
+        over = DeadlineExceeded(f"the {left:g} s for this request are over")
+        if left <= 0:
+            raise over
+        limit = exchange.time_limit = asyncio.timeout(left)
+        try:
+            async with limit:
+                await self.serve(exchange, None, _may_reuse(exchange))
+        except TimeoutError:
+            if limit.expired():
+                raise over from None
+            raise
+
+    def _time_for(self, exchange: Exchange) -> float:
+        """Seconds that *exchange* may take from now on; infinite where nobody says."""
+        settings = self._settings
+        left = settings.request or math.inf
+        neighbour = exchange.client[0] if exchange.client else ""
+        if settings.deadline_field and neighbour in settings.trusted:
+            theirs = told(exchange.request.headers, settings.deadline_field)
+            if theirs is not None:
+                return min(left, theirs)
+        return left
 
     async def again(self, exchange: Exchange, server: Server) -> None:
         """A kept connection of *server* turned out to be closed: nothing was answered, nobody is to blame."""
@@ -300,6 +340,8 @@ class Forwarder:
         finally:
             budget.give_back()
         if exchange.instead is not None:
+            if exchange.time_limit is not None:
+                exchange.time_limit.reschedule(None)
             await exchange.instead()
 
     async def _acquire(
@@ -466,6 +508,8 @@ class Forwarder:
             protocols = b", ".join(tokens(response.headers, b"upgrade"))
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", protocols)]
             switched = exchange.switch(headers, response.reason)
+            if exchange.time_limit is not None:
+                exchange.time_limit.reschedule(None)
             exchange.on_disconnect = None
             tunnel = Tunnel(exchange, switched, connection, lambda: over(None))
             self._tunnels.add(tunnel)
@@ -494,7 +538,7 @@ class Forwarder:
         """The head for the server, made of the lines that came; None where they have to be looked at."""
         request = exchange.request
         plain = request.plain
-        if plain is None or request.has_body or exchange.changes is not None:
+        if plain is None or request.has_body or exchange.changes is not None or self._is_timed:
             return None
         if plain.traits & _LOOKED_AT != _AS_THEY_CAME:
             return None
@@ -517,6 +561,11 @@ class Forwarder:
         headers = forwarded_headers(headers, hop, self.name, self.settings.trusted, self.settings.forwarded)
         if exchange.changes is not None:
             headers = exchange.changes.request(headers)
+        if field := self._settings.deadline_field:
+            headers = untold(headers, field)
+            if exchange.deadline is not None:
+                left = exchange.deadline - self._clock()
+                headers.append((field, b"%d" % max(1, left * 1000)))
         if get(request.headers, b"transfer-encoding") is not None:
             headers.append((b"Transfer-Encoding", b"chunked"))
         options = []

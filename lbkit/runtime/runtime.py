@@ -47,7 +47,7 @@ from lbkit.runtime.part import Part
 from lbkit.runtime.pools import FirstResults, RunningPool, first_results, make_pool
 from lbkit.runtime.shares import Share
 from lbkit.runtime.views import RunningListener, Service, leads_to, view_of
-from lbkit.runtime.web import Prepared, prepare, route_handler
+from lbkit.runtime.web import Prepared, deadline_field, prepare, route_handler
 from lbkit.server import Address, Server
 from lbkit.tls import ClientTls, NameRoutes, ReadFile, Termination, read_file
 
@@ -496,6 +496,8 @@ class Runtime:
             connect=timeouts.connect,
             server=timeouts.server_in("http") or math.inf,
             queue=timeouts.queue,
+            request=timeouts.request,
+            deadline_field=deadline_field(config),
             key=wanted.key,
             sticky_cookie=wanted.sticky_cookie,
             upgrades=frozenset(name.lower().encode() for name in config.upgrades),

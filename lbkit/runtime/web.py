@@ -23,6 +23,7 @@ from lbkit.config.decoder import key_path
 from lbkit.config.web_checks import LARGEST_FILE
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler
+from lbkit.http.deadlines import FIELD
 from lbkit.http.messages import Headers
 from lbkit.http.rewriting import FieldRules, PathRules, Rewriting
 from lbkit.http.routes import FieldTest, Route, RouteTable
@@ -38,7 +39,7 @@ from lbkit.static import StaticFiles, StaticSettings
 from lbkit.static.content_types import content_type
 from lbkit.templates import Template
 
-__all__ = ["Prepared", "prepare", "route_handler"]
+__all__ = ["Prepared", "deadline_field", "prepare", "route_handler"]
 
 T = TypeVar("T")
 
@@ -148,6 +149,12 @@ def _marking(config: ListenerConfig, prepared: Prepared) -> Marking | None:
     # Not of the configured seed: several processes must not give out the same ids.
     rng = random.SystemRandom()
     return Marking(name, tracing=config.tracing, rng=rng, trusted=prepared.trusted)
+
+
+def deadline_field(config: ListenerConfig) -> bytes:
+    """By which servers are told how long a request may still take; empty for none."""
+    name = config.deadlines if isinstance(config.deadlines, str) else FIELD * config.deadlines
+    return name.encode()
 
 
 def _route(route: RouteConfig, target: T) -> Route[T]:

@@ -213,6 +213,7 @@ def test_what_no_rule_may_touch(name: str) -> None:
         ("upgrades", "[]"),
         ("forwarded", '"both"'),
         ("request_id", "true"),
+        ("deadlines", "true"),
         ("tracing", "true"),
         ("trusted_proxies", "[]"),
         ("access_log_format", '"combined"'),
@@ -237,6 +238,12 @@ def test_there_are_no_requests_in_tcp_mode(key: str, value: str) -> None:
             'forwarded = "xff"',
             '.forwarded: "xff" is not one of x-forwarded, rfc7239, both (known: both, rfc7239, x-forwarded)',
         ),
+        ('timeouts = { request = "2s" }\ndeadlines = "X-Left"', ""),
+        (
+            'deadlines = "Connection"',
+            ".deadlines: belongs to one connection or says where a message ends: lbkit sets it itself",
+        ),
+        ("deadlines = 1", ".deadlines: expected true or false or a string, got a whole number"),
         ('request_id = "Host"', '.request_id: the Host that servers are asked for is set by the key "host"'),
         ('error_pages = { 503 = "none.html" }', '.error_pages.503: "none.html" is not a file'),
         (
@@ -293,3 +300,9 @@ def test_nothing_leads_to_an_internal_route_without_a_pool() -> None:
         'listeners.web.routes[2].internal: nothing leads there: only servers of a "pool" of this listener can'
     )
     assert error.value.problems == (problem,)
+
+
+def test_no_request_has_a_timeout_in_tcp_mode() -> None:
+    assert problems("", 'timeouts = { request = "1s" }', mode="tcp") == [
+        'listeners.web.timeouts.request: there are no requests here: needs mode = "http"'
+    ]

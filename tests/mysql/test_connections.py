@@ -8,7 +8,15 @@ import signal
 
 import pytest
 
-from lbkit.errors import ConnectFailed, ConnectionLost, NoServerAvailable, OutcomeUnknown, ReadOnlyServer
+from lbkit import deadline
+from lbkit.errors import (
+    ConnectFailed,
+    ConnectionLost,
+    DeadlineExceeded,
+    NoServerAvailable,
+    OutcomeUnknown,
+    ReadOnlyServer,
+)
 from lbkit.mysql import PoolLimits, Router, RouterOptions
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
@@ -245,3 +253,66 @@ async def test_a_killed_primary_comes_back_and_takes_writes(
     rows = await router.fetch_all(f"SELECT text FROM {table} ORDER BY id")
     assert [row["text"] for row in rows] == ["before", "after"]
     assert rows.server == "mysql2"
+
+
+# ---- deadlines ----
+
+
+async def run_no_more(pair: LivePair, text: str) -> None:
+    """Wait until no server of *pair* is at a statement with *text* in it."""
+    for server in pair.cluster.servers:
+        connection = await connect(Dsn.parse(server.dsn), 5)
+        async with asyncio.timeout(10):
+            while await connection.fetch(
+                "SELECT 1 FROM information_schema.processlist WHERE info LIKE %s AND id <> CONNECTION_ID()",
+                [f"%{text}%"],
+            ):
+                await asyncio.sleep(0.01)
+        await connection.close()
+
+
+async def test_a_read_ends_with_the_request_and_on_the_server(pair: LivePair, router: Router) -> None:
+    started = asyncio.get_running_loop().time()
+    with deadline.within(0.3), pytest.raises(DeadlineExceeded):
+        await router.fetch_all("SELECT SLEEP(30), 'too long'")
+    assert asyncio.get_running_loop().time() - started < 5
+    await run_no_more(pair, "too long")
+    with deadline.within(30):
+        assert await router.fetch_all("SELECT 1 AS one") == [{"one": 1}]
+
+
+async def test_of_a_write_that_is_cut_nobody_knows_the_outcome(
+    pair: LivePair, router: Router, table: str
+) -> None:
+    await router.execute(f"INSERT INTO {table} (text) VALUES ('first')")
+    async with router.transaction() as tx:
+        await tx.execute(f"UPDATE {table} SET text = 'kept' WHERE id = 1")
+        with deadline.within(0.2), pytest.raises(OutcomeUnknown, match="may or may not"):
+            await router.execute(f"UPDATE {table} SET text = 'late' WHERE id = 1")
+        await run_no_more(pair, f"UPDATE {table} SET text = 'late'")
+    assert await router.fetch_all(f"SELECT text FROM {table} FOR UPDATE") == [{"text": "kept"}]
+
+
+async def test_nothing_is_begun_too_late(router: Router, table: str) -> None:
+    with deadline.within(0):
+        with pytest.raises(DeadlineExceeded):
+            await router.execute(f"INSERT INTO {table} (text) VALUES ('late')")
+        with pytest.raises(DeadlineExceeded):
+            async with router.transaction():
+                raise AssertionError("it has begun")
+    assert await router.fetch_all(f"SELECT * FROM {table} FOR UPDATE") == []
+
+
+async def test_a_transaction_that_takes_too_long_changes_nothing(router: Router, table: str) -> None:
+    with pytest.raises(DeadlineExceeded):
+        with deadline.within(0.3):
+            async with router.transaction() as tx:
+                await tx.execute(f"INSERT INTO {table} (text) VALUES ('late')")
+                await tx.fetch_all("SELECT SLEEP(30)")
+    assert await router.fetch_all(f"SELECT * FROM {table} FOR UPDATE") == []
+
+
+async def test_waiting_for_a_connection_ends_with_the_request(pair: LivePair) -> None:
+    async with Router(pair.dsns, small(wait=30)) as router, router.transaction():
+        with deadline.within(0.1), pytest.raises(DeadlineExceeded):
+            await router.execute("DO 1")
