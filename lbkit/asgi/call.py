@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from lbkit.asgi.types import Message
 from lbkit.errors import ClientError
 from lbkit.exchange import Exchange
-from lbkit.http.messages import Headers
+from lbkit.http.messages import Headers, get, without
 
 __all__ = ["HttpCall", "cancel_when_gone"]
 
@@ -96,7 +96,11 @@ class HttpCall:
             raise RuntimeError("http.response.body came after the response's end")
         if not exchange.started:
             if not more:
-                exchange.send_whole(*self._head, body)
+                status, headers = self._head
+                if not body and get(headers, b"x-accel-redirect") is not None:
+                    # Django's libraries say the length of the file there, which the web server will send.
+                    headers = without(headers, {b"content-length"})
+                exchange.send_whole(status, headers, body)
                 return
             exchange.cork()
             exchange.send_head(*self._head)
