@@ -37,10 +37,17 @@ def leads_to(config: ListenerConfig | AdminConfig) -> str:
     """Where a listener's sessions go, in a few words."""
     if isinstance(config, AdminConfig):
         return "dashboard, /metrics, /status"
-    routes = f", {len(config.routes)} routes" if config.routes else ""
+    count = len(config.routes)
+    routes = f"{count} route{'s' * (count != 1)}"
+    if config.pool or config.redirect_https:
+        to = f"pool {config.pool}" if config.pool else "redirect to https"
+        to += f", {routes}" * bool(count)
+    elif count == 1 and config.routes[0].static is not None:
+        to = f"the files of {config.routes[0].static}"
+    else:
+        to = routes
     tls = " over TLS" if config.tls is not None else ""
-    rest = "redirect to https" if config.redirect_https else "routes only"
-    return f"{config.mode}{tls} → {f'pool {config.pool}' if config.pool else rest}{routes}"
+    return f"{config.mode}{tls} → {to}"
 
 
 def view_of(name: str, running: RunningListener) -> ListenerView:

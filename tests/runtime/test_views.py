@@ -16,8 +16,14 @@ HERE = Address("127.0.0.1", 80)
 def test_where_sessions_go_in_words() -> None:
     assert leads_to(AdminConfig(HERE)) == "dashboard, /metrics, /status"
     assert leads_to(ListenerConfig(HERE, pool="app")) == "tcp → pool app"
-    routes = (RouteConfig(static="."),)
-    assert leads_to(ListenerConfig(HERE, "http", routes=routes)) == "http → routes only, 1 routes"
+    files, app = RouteConfig(static="/srv/site"), RouteConfig(path="/api/", pool="app")
+    for pool, routes, expected in (
+        (None, (files,), "the files of /srv/site"),
+        (None, (app,), "1 route"),
+        (None, (app, files), "2 routes"),
+        ("app", (files,), "pool app, 1 route"),
+    ):
+        assert leads_to(ListenerConfig(HERE, "http", pool=pool, routes=routes)) == f"http → {expected}"
     tls = TlsConfig(Path("site.pem"))
     assert leads_to(ListenerConfig(HERE, "http", pool="app", tls=tls)) == "http over TLS → pool app"
     assert leads_to(ListenerConfig(HERE, "http", redirect_https=True)) == "http → redirect to https"
