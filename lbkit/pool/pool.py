@@ -351,12 +351,21 @@ class Pool:
         At a time `retry_percent` of the open sessions may be retries, and at least `retry_minimum` (Envoy's
         retry budget), so that an outage does not double the load of those that are left.
         """
-        settings = self.settings
-        if self._retrying >= max(settings.retry_minimum, settings.retry_percent * self.open_sessions // 100):
+        if self._retrying >= self._most_retries:
             self.retries_refused += 1
             return False
         self._retrying += 1
         return True
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether `start_retry` says no until a try that is under way has ended."""
+        return 0 < self._most_retries <= self._retrying
+
+    @property
+    def _most_retries(self) -> float:
+        settings = self.settings
+        return max(settings.retry_minimum, settings.retry_percent * self.open_sessions // 100)
 
     def end_retry(self) -> None:
         """A try that `start_retry` allowed has come to its end."""

@@ -85,6 +85,8 @@ Connect: TypeAlias = Callable[[Address, float], Awaitable[socket.socket]]
 _GOOD_5XX = frozenset({501, 505})  # the request's fault and not the server's (HAProxy, observe layer7)
 _LOOKED_AT = int(Trait.RAW_TARGET | Trait.CLAIM | Trait.UPGRADE | Trait.EXPECT | Trait.TE)
 _AS_THEY_CAME = int(Trait.RAW_TARGET)
+_PATIENCE = 0.25  # seconds for others' tries after failed connections, which take a millisecond each
+_PAUSE = 0.005
 _IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # RFC 9110 §9.2.2
 
 
@@ -331,8 +333,13 @@ class Forwarder:
                     reuse = False
                 _check_present(exchange)
                 budget.give_back()
-                if failure is not None and (len(tried) > pool.retries or not budget.take(failure)):
-                    raise failure
+                if failure is not None:
+                    if len(tried) > pool.retries:
+                        raise failure
+                    if isinstance(failure, ConnectFailed) and pool.is_retrying:
+                        await self._be_patient(exchange)
+                    if not budget.take(failure):
+                        raise failure
                 self._count_retry(server, exchange)
                 if key is None and pool.balancer.keyed:
                     key = self._key_of(exchange)
@@ -343,6 +350,14 @@ class Forwarder:
             if exchange.time_limit is not None:
                 exchange.time_limit.reschedule(None)
             await exchange.instead()
+
+    async def _be_patient(self, exchange: Exchange) -> None:
+        """Where a server has just died many find out in the same moment: all but the first few would get an
+        error, although the tries of these are over in a moment, too."""
+        give_up = self._clock() + _PATIENCE
+        while self.pool.is_retrying and self._clock() < give_up:
+            await asyncio.sleep(_PAUSE)
+            _check_present(exchange)
 
     async def _acquire(
         self, exchange: Exchange, key: bytes | None, tried: list[Server], budget: _Budget

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 
 from lbkit.balancing import Balancer
@@ -282,6 +283,31 @@ async def test_retries_stop_when_the_budget_is_spent() -> None:
         assert (await ask(client))[0] == 502
         assert sum(server.counters.connect_errors for server in servers) == 1
         assert pool.retries_refused == 1
+
+
+@on_both_loops
+async def test_many_that_find_a_server_dead_in_the_same_moment_all_go_on_to_another() -> None:
+    async with upstream(replying(OK), "up") as up, proxy(refusing("down"), up.server) as lb:
+        async with contextlib.AsyncExitStack() as crowd:
+            clients = [await crowd.enter_async_context(lb.site.client()) for _ in range(40)]
+            for client in clients:
+                client.send(GET)
+            assert [(await client.response())[0] for client in clients] == [200] * 40
+        assert lb.pool.retries_refused == 0
+        assert lb.pool["down"].counters.connect_errors == 20
+
+
+@on_both_loops
+async def test_patience_with_others_tries_has_an_end() -> None:
+    async with upstream(replying(OK), "up") as up, proxy(refusing("down"), up.server) as lb:
+        async with lb.site.client() as client:
+            pool = lb.pool
+            while pool.start_retry():
+                pass
+            refused = pool.retries_refused
+            listen_to(lb)  # picks the first server first
+            assert (await ask(client))[0] == 502
+            assert pool.retries_refused == refused + 1
 
 
 @on_both_loops
