@@ -2,7 +2,7 @@
 
 The names here are the pure core: servers, pools and the algorithms that pick among them. What does I/O is
 imported from where it lives: `lbkit.runtime` (a whole configuration), `lbkit.asgi`, `lbkit.static`,
-`lbkit.mysql`, `lbkit.cluster`.
+`lbkit.mysql`, `lbkit.cluster`. `lbkit.deadline` tells how long the present request may still take.
 """
 
 from __future__ import annotations

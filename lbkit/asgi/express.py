@@ -167,6 +167,8 @@ class _Run:
         failure: Exception | None = None
         if self._cancels:
             self._task = asyncio.current_task()
+            if self._call is not None:  # the client has left before this began
+                cancel_when_gone(self._call.exchange, self._task)
         try:
             await app(scope, self.receive, self.send)
         except asyncio.CancelledError:

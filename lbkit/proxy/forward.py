@@ -347,8 +347,7 @@ class Forwarder:
         finally:
             budget.give_back()
         if exchange.instead is not None:
-            if exchange.time_limit is not None:
-                exchange.time_limit.reschedule(None)
+            _lift_limit(exchange)
             await exchange.instead()
 
     async def _be_patient(self, exchange: Exchange) -> None:
@@ -523,8 +522,7 @@ class Forwarder:
             protocols = b", ".join(tokens(response.headers, b"upgrade"))
             headers += [(b"Connection", b"Upgrade"), (b"Upgrade", protocols)]
             switched = exchange.switch(headers, response.reason)
-            if exchange.time_limit is not None:
-                exchange.time_limit.reschedule(None)
+            _lift_limit(exchange)
             exchange.on_disconnect = None
             tunnel = Tunnel(exchange, switched, connection, lambda: over(None))
             self._tunnels.add(tunnel)
@@ -773,6 +771,13 @@ def _check_present(exchange: Exchange) -> None:
         raise ClientError("the client left", 0)
     if exchange.error is not None:  # no server has to see the beginning of what is known to be broken
         raise exchange.error
+
+
+def _lift_limit(exchange: Exchange) -> None:
+    """*exchange* may take longer than a request, unless its time is over already."""
+    limit = exchange.time_limit
+    if limit is not None and not limit.expired():
+        limit.reschedule(None)
 
 
 def _may_reuse(exchange: Exchange) -> bool:

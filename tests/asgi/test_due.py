@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,23 @@ async def test_its_work_is_cancelled(first: str, more: bytes) -> None:
             await client.until(b"x")
         assert app.ended == []
         await client.close()
+        await until(lambda: app.ended == ["cancelled"])
+
+
+@on_both_loops
+async def test_a_client_that_leaves_before_the_work_begins() -> None:
+    """What it asked and its end arrive together, so that the task has not run when the end is seen."""
+    app = Working()
+    async with site(AsgiHandler(app, cancel_on_disconnect=True)) as where, where.client() as client:
+        create = where.http.run
+
+        def late(work: Coroutine[Any, Any, None]) -> None:
+            (connection,) = where.http.connections
+            asyncio.get_running_loop().call_soon(connection.abort)
+            asyncio.get_running_loop().call_later(0.01, create, work)
+
+        where.http.run = late  # type: ignore[method-assign]
+        client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
         await until(lambda: app.ended == ["cancelled"])
 
 
