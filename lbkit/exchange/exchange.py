@@ -12,7 +12,7 @@ from lbkit.exchange.counters import HttpCounters
 from lbkit.exchange.disk import on_disk
 from lbkit.exchange.file_part import FilePart
 from lbkit.exchange.trail import Trail
-from lbkit.http.messages import Headers, Request, Response, get
+from lbkit.http.messages import Headers, Request, get
 from lbkit.http.rewriting import Changes
 from lbkit.http.status import reason_of
 
@@ -124,8 +124,6 @@ class Exchange:
     `number` counts the requests of the connection from 1.
     """
 
-    divert: Callable[[Exchange, Response], Response | None] | None = None
-    """Told of a server's response before it goes out; what takes its place, or None where `instead` does."""
     deadline: float | None = None
     """When the response has to be complete, by the clock of who forwards the request."""
     time_limit: asyncio.Timeout | None = None

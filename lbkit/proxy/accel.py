@@ -35,7 +35,7 @@ class Accel:
         self._table = table
 
     def divert(self, exchange: Exchange, response: Response) -> Response | None:
-        """See `Exchange.divert`."""
+        """See `lbkit.proxy.passage.Divert`."""
         headers = [field for field in response.headers if not field[0].lower().startswith(b"x-accel-")]
         if len(headers) == len(response.headers):
             return response

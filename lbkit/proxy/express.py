@@ -24,6 +24,7 @@ from lbkit.exchange import Exchange, HttpProtocol
 from lbkit.exchange.exchange import Peer
 from lbkit.http.plain import Trait, status_of, statuses, survey, survey_request
 from lbkit.pool import Pool
+from lbkit.proxy.passage import Divert
 from lbkit.proxy.upstream import UpstreamConnection
 from lbkit.server import Outcome, Server
 
@@ -46,6 +47,7 @@ _NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.CLOSE)
 _LONGEST_KEPT = 2048
 _LENGTH = int(Trait.CONTENT_LENGTH)
 _GOOD_5XX = (501, 505)
+_MAY_DIVERT = re.compile(rb"(?i)\nx-accel-")
 _DONE, _ERROR = Outcome.DONE, Outcome.ERROR
 
 
@@ -56,6 +58,7 @@ class Way(Protocol):
     now: Callable[[], float]
     takes_express: bool
     keep: Callable[[UpstreamConnection, float], None]
+    divert: Divert | None
 
     def kept(self, server: Server, now: float) -> UpstreamConnection | None: ...
 
@@ -133,6 +136,8 @@ class Arrivals:
         """The answer *data* has come; False, and nothing has happened, where it is not of the kind."""
         end = data.find(b"\r\n\r\n") + 4
         if end < 4 or end > connection.limits.head_size:
+            return False
+        if self._forwarder.divert is not None and _MAY_DIVERT.search(data, 0, end):
             return False
         seen = survey(data[:end], connection.limits.fields)
         if seen is None:

@@ -68,7 +68,7 @@ from lbkit.pool import Pool, Waiter
 from lbkit.proxy.clients import ClientReader
 from lbkit.proxy.express import Arrivals
 from lbkit.proxy.keys import cookie_of, key_reader
-from lbkit.proxy.passage import Passage
+from lbkit.proxy.passage import Divert, Passage
 from lbkit.proxy.secure import secure
 from lbkit.proxy.ticker import Ticker
 from lbkit.proxy.tunnel import Tunnel
@@ -148,6 +148,8 @@ class Forwarder:
         self.name = name
         self._via = name.encode("ascii")
         self._tls: ClientTls | None = None
+        self.divert: Divert | None = None
+        """Sees each server's answer before it goes out; may be replaced at any time."""
         self._ticker = ticker
         self._clock = self.now = clock
         self._connect = connect
@@ -218,7 +220,8 @@ class Forwarder:
         attempt.connected(connection)
         exchange.on_disconnect = partial(connection.abort, ClientError("the client left", 0))
         connection.go_on(
-            exchange.request.method, Passage(connection, exchange, attempt.answered, attempt.over)
+            exchange.request.method,
+            Passage(connection, exchange, attempt.answered, attempt.over, divert=self.divert),
         )
 
     def with_hop(self, lines: list[bytes], client: Peer, scheme: str, host: bytes) -> bytes:
@@ -251,7 +254,11 @@ class Forwarder:
             return partial(self.serve, exchange, server, True)
         attempt = _Attempt(self, server, exchange)
         attempt.connected(connection)
-        self._send(connection, exchange, Passage(connection, exchange, attempt.answered, attempt.over))
+        self._send(
+            connection,
+            exchange,
+            Passage(connection, exchange, attempt.answered, attempt.over, divert=self.divert),
+        )
         return None
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -527,7 +534,7 @@ class Forwarder:
             tunnel = Tunnel(exchange, switched, connection, lambda: over(None))
             self._tunnels.add(tunnel)
 
-        passage = Passage(connection, exchange, attempt.answered, over, edit, switch)
+        passage = Passage(connection, exchange, attempt.answered, over, edit, switch, self.divert)
         upload: asyncio.Task[None] | None = None
         try:
             self._send(connection, exchange, passage)

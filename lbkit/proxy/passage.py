@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeAlias
 
 from lbkit.exchange import Exchange
 from lbkit.http.hop_by_hop import end_to_end
@@ -19,7 +20,10 @@ from lbkit.http.plain import Trait
 from lbkit.http.trailers import passable, takes_trailers
 from lbkit.proxy.upstream import UpstreamConnection
 
-__all__ = ["Passage"]
+__all__ = ["Divert", "Passage"]
+
+Divert: TypeAlias = Callable[[Exchange, Response], Response | None]
+"""Told of a server's answer before it goes out: what takes its place, None where `Exchange.instead` does."""
 
 _CODING = int(Trait.TRANSFER_ENCODING)
 
@@ -33,6 +37,7 @@ class Passage:
 
     __slots__ = (
         "_connection",
+        "_divert",
         "_edit",
         "_exchange",
         "_is_over",
@@ -50,15 +55,17 @@ class Passage:
         on_end: Callable[[Exception | None], None],
         edit: Callable[[Headers], Headers] | None = None,
         on_switch: Callable[[Response], None] | None = None,
+        divert: Divert | None = None,
     ) -> None:
         """*edit*, where given, changes the fields of the answer. *on_switch* takes a 101, and all that
-        follows: then this is over."""
+        follows: then this is over. *divert* sees the answer first."""
         self._connection = connection
         self._exchange = exchange
         self._on_head = on_head
         self._on_end = on_end
         self._edit = edit
         self._on_switch = on_switch
+        self._divert = divert
         self._is_over = False
         self._is_waiting = False
         """For a slow client."""
@@ -71,8 +78,8 @@ class Passage:
         lines = plain.lines
         if plain.hops is not None:
             lines = _without(lines, plain.hops)
-        if exchange.divert is not None:
-            diverted = exchange.divert(exchange, response)
+        if self._divert is not None:
+            diverted = self._divert(exchange, response)
             if diverted is None:
                 self._finish(None)
                 return
@@ -124,8 +131,8 @@ class Passage:
             self._is_over = True
             return
         exchange = self._exchange
-        if exchange.divert is not None:
-            diverted = exchange.divert(exchange, response)
+        if self._divert is not None:
+            diverted = self._divert(exchange, response)
             if diverted is None:
                 while (event := self._connection.next_event()) is not None and type(event) is not End:
                     pass  # of the body what has come; where more follows the connection is not kept

@@ -8,7 +8,6 @@ from functools import partial
 from lbkit.errors import ClientError
 from lbkit.exchange import Exchange, Handler, HttpProtocol, Work
 from lbkit.http.routes import RouteTable
-from lbkit.proxy.accel import Accel
 from lbkit.proxy.express import Express
 from lbkit.proxy.forward import Forwarder
 from lbkit.static import StaticFiles
@@ -25,30 +24,23 @@ class RouteHandler:
         table: RouteTable[Handler],
         default: Handler | None = None,
         mark: Callable[[Exchange], None] | None = None,
-        accel: Accel | None = None,
     ) -> None:
-        """*mark*, where given, is told of each exchange first; then none goes express. With *accel* none of
-        those that are forwarded does."""
+        """*mark*, where given, is told of each exchange first; then none goes express."""
         self._table = table
         self._default = default
         self._mark = mark
-        self._accel = accel
         self._known: KnownFiles | None = None
         self.express: Callable[[HttpProtocol, bytes], bool] | None = None
         if mark is None:
-            if accel is None:
-                only = default if isinstance(default, Forwarder) and not table.routes else None
-                self.express = Express(self._forwarder_for, only)
-            self._forwards = self.express
+            only = default if isinstance(default, Forwarder) and not table.routes else None
+            self._forwards = self.express = Express(self._forwarder_for, only)
             if any(isinstance(route.target, StaticFiles) for route in table.routes):
                 self._known = KnownFiles()
                 self.express = self._answer_known
 
     def _answer_known(self, wire: HttpProtocol, data: bytes) -> bool:
         assert self._known is not None
-        if self._known.answer(wire, data):
-            return True
-        return self._forwards is not None and self._forwards(wire, data)
+        return self._known.answer(wire, data) or self._forwards(wire, data)
 
     def _forwarder_for(self, host: bytes, path: bytes) -> Forwarder | None:
         """Who forwards a request; None where anybody else answers it, or more has to be known to say who."""
@@ -84,8 +76,6 @@ class RouteHandler:
             )
         if handler is None:
             raise ClientError("no route for this request", 404)
-        if self._accel is not None:
-            exchange.divert = self._accel.divert
         return handler
 
     async def __call__(self, exchange: Exchange) -> None:

@@ -31,6 +31,7 @@ from lbkit.http.trusted import Trusted
 from lbkit.proxy.accel import Accel
 from lbkit.proxy.answers import FixedAnswer, Redirect, not_found
 from lbkit.proxy.clients import ClientReader
+from lbkit.proxy.forward import Forwarder
 from lbkit.proxy.marking import Marking
 from lbkit.proxy.redirect import HttpsRedirect
 from lbkit.proxy.rewritten import Rewritten
@@ -124,7 +125,7 @@ def _read_file(file: Path, path: str) -> bytes:
 
 
 def route_handler(
-    config: ListenerConfig, prepared: Prepared, forwarders: Mapping[str, Handler]
+    config: ListenerConfig, prepared: Prepared, forwarders: Mapping[str, Forwarder]
 ) -> RouteHandler:
     """What answers on a listener; *forwarders* by pool."""
     everywhere = _rewriting(config.rewrite)
@@ -138,8 +139,10 @@ def route_handler(
         default = HttpsRedirect(config.https_port)
     if everywhere:
         default = Rewritten(default or not_found, everywhere, prepared.client_of)
-    accel = Accel(RouteTable(prepared.internal)) if prepared.internal else None
-    return RouteHandler(RouteTable(routes), default, _marking(config, prepared), accel)
+    divert = Accel(RouteTable(prepared.internal)).divert if prepared.internal else None
+    for forwarder in forwarders.values():
+        forwarder.divert = divert
+    return RouteHandler(RouteTable(routes), default, _marking(config, prepared))
 
 
 def _marking(config: ListenerConfig, prepared: Prepared) -> Marking | None:

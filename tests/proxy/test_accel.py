@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lbkit.exchange import Handler
+from lbkit.exchange import Exchange, HttpProtocol
 from lbkit.http.routes import Route, RouteTable
 from lbkit.proxy.accel import Accel
 from lbkit.proxy.forward import ForwardSettings
-from lbkit.proxy.routing import RouteHandler
 from lbkit.static import StaticFiles, StaticSettings
-from tests.exchange.wire import Client, site
+from tests.exchange.wire import Client
 from tests.proxy.upstreams import Behaviour, proxy, upstream
+from tests.static.test_known_files import begun
 from tests.support.loops import on_both_loops
 
 LARGE = os.urandom(300_000)
@@ -55,8 +55,8 @@ async def accelerated(
     )
     accel = Accel(RouteTable([Route(None, "/private/", files)]))
     async with upstream(behaviour) as app, proxy(app.server, settings=settings) as lb:
-        table: RouteTable[Handler] = RouteTable()
-        async with site(RouteHandler(table, lb.forwarder, accel=accel)) as where, where.client() as client:
+        lb.forwarder.divert = accel.divert
+        async with lb.site.client() as client:
             yield client
 
 
@@ -218,3 +218,23 @@ async def test_without_internal_routes_the_field_goes_on(root: Path) -> None:
     async with upstream(says(b"X-Accel-Redirect: /private/a.txt")) as app, proxy(app.server) as lb:
         async with lb.site.client() as client:
             assert (await ask(client))[1]["x-accel-redirect"] == "/private/a.txt"
+
+
+@on_both_loops
+async def test_answers_without_such_fields_go_express(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with upstream(says(b"X-Kept: 1", body=b"short")) as app, proxy(app.server) as lb:
+        lb.forwarder.divert = Accel(RouteTable()).divert
+        async with lb.site.client() as client:
+            await ask(client)  # makes the connection that is kept
+            stops: list[bytes] = []
+            stop_over = HttpProtocol.stop_over
+
+            def counted(wire: HttpProtocol, data: bytes) -> Exchange:
+                stops.append(data)
+                return stop_over(wire, data)
+
+            monkeypatch.setattr(HttpProtocol, "stop_over", counted)
+            seen = begun(lb.site)
+            for _ in range(3):
+                assert (await ask(client))[2] == b"short"
+            assert stops == [] and seen == []

@@ -44,7 +44,6 @@ class Target:
         self.error: Exception | None = None
         self.drained = asyncio.Event()
         self.request = Request("GET", parse_target(b"/", "GET"), [])
-        self.divert: object = None
 
     def pass_head(self, status: int, lines: list[bytes], traits: int, length: int) -> bool:
         if self.passes:
