@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench bench-tcp bench-http bench-picks bench-simulation bench-papers bench-pressure bench-firewall bench-heads bench-statements fuzz clean
+.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-firewall bench-heads bench-statements fuzz clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
@@ -12,6 +12,8 @@ help:
 	@echo "make lint   only lint and types"
 	@echo "make bench  every benchmark, half an hour: bench-tcp (lbkit bench relays: beside HAProxy, nginx, proxy.py),"
 	@echo "            bench-http (lbkit bench http: http mode and TLS beside the same),"
+	@echo "            bench-app (lbkit bench app: beside uvicorn, hypercorn, granian),"
+	@echo "            bench-static (lbkit bench static: beside nginx, Starlette, aiohttp),"
 	@echo "            bench-picks (beside uhashring), bench-firewall, bench-heads (beside h11, httptools), bench-statements,"
 	@echo "            bench-simulation, bench-papers (published experiments at full size); each alone takes ARGS. Not among them:"
 	@echo "            bench-pressure, 10 000 idle connections, 5 000 busy ones, and a million one after the other, 4 minutes"
@@ -35,12 +37,12 @@ lint:
 # All of them run, also after one that missed its marks.
 bench:
 	@sh setup.sh bench
-	@missed=; for name in tcp http picks firewall heads statements simulation papers; do \
+	@missed=; for name in tcp http app static picks firewall heads statements simulation papers; do \
 		$(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \
 	done; \
 	if [ -n "$$missed" ]; then echo "missed:$$missed" >&2; exit 1; fi
 
-bench-tcp bench-http bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure:
+bench-tcp bench-http bench-app bench-static bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure:
 	@sh setup.sh bench
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
 

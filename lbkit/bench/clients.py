@@ -1,13 +1,15 @@
-"""The two clients of the relay benchmark: wrk on one thread, and `closed` where there is no wrk.
+"""The clients of the benchmarks: wrk on one thread, `closed` where there is no wrk, `echoes` for WebSockets.
 
-Both keep a number of connections busy with one request each (closed loop).
+All keep a number of connections busy with one request or message each (closed loop).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,9 +22,9 @@ from lbkit.bench.closed import ClosedLoad
 from lbkit.errors import ConfigError, StartFailed
 from lbkit.server import Address
 
-__all__ = ["Ask", "Client", "Measured", "own_client", "read_wrk", "wrk_client"]
+__all__ = ["Ask", "Client", "Measured", "own_client", "read_wrk", "websocket_client", "wrk_client"]
 
-_VARIED = Path(__file__).with_name("varied.lua")
+_SCRIPTS = Path(__file__).parent
 _PATIENCE = 30.0
 """Seconds that wrk may take longer than it was told."""
 _MILLISECONDS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
@@ -33,8 +35,8 @@ _BYTES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 class Ask:
     """What to ask for, over how many connections, for how many seconds; *close*: one connection a request.
 
-    *tls*: over https, each connection with a handshake of its own. *varied*: each request has other fields
-    and another query than the one before. Both only wrk can.
+    *tls*: over https, each connection with a handshake of its own. *script*: the name of one of the .lua
+    files here that makes the requests. Both only wrk can.
     """
 
     resource: str
@@ -42,7 +44,7 @@ class Ask:
     seconds: float
     close: bool = False
     tls: bool = False
-    varied: bool = False
+    script: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def wrk_client(program: str, seconds: float) -> Client:
 def _wrk(program: str, address: Address, ask: Ask) -> Measured:
     command = [program, "-t1", f"-c{ask.connections}", f"-d{ask.seconds:.0f}s", "--latency"]
     command += ["-H", "Connection: close"] if ask.close else []
-    command += ["-s", str(_VARIED)] if ask.varied else []
+    command += ["-s", str(_SCRIPTS / f"{ask.script}.lua")] if ask.script else []
     command.append(f"{'https' if ask.tls else 'http'}://{address}{ask.resource}")
     try:
         shown = subprocess.run(
@@ -112,9 +114,9 @@ def own_client(address: Address, ask: Ask) -> Measured:
 
     Raises ConfigError for what only wrk can ask.
     """
-    if ask.tls or ask.varied:
+    if ask.tls or ask.script:
         raise ConfigError(
-            "the bundled client speaks no TLS and asks with the same fields each time: install wrk"
+            "the bundled client speaks no TLS, sends no body and never changes its fields: install wrk"
         )
 
     async def run() -> Measured:
@@ -128,3 +130,18 @@ def own_client(address: Address, ask: Ask) -> Measured:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())
+
+
+def websocket_client(address: Address, ask: Ask) -> Measured:
+    """Messages echoed by the WebSocket at the resource, counted by `echoes` in a process of its own."""
+    command = [sys.executable, "-m", "lbkit.bench.echoes", str(address), ask.resource]
+    command += [str(ask.connections), str(ask.seconds)]
+    try:
+        shown = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=ask.seconds + _PATIENCE
+        )
+    except subprocess.TimeoutExpired as error:
+        raise StartFailed(f"the WebSocket client failed: {error}") from None
+    if shown.returncode:
+        raise StartFailed(f"the WebSocket client failed: {shown.stderr.strip().rpartition(chr(10))[2]}")
+    return Measured(**json.loads(shown.stdout))

@@ -43,6 +43,7 @@ __all__ = [
     "fill",
     "find_program",
     "installed",
+    "nginx",
     "output_of",
     "select",
     "server",
@@ -171,6 +172,14 @@ def find_program(name: str, report: Report, *, fetch: bool = True) -> str | None
 def installed(name: str) -> str | None:
     """Where the program is on this machine, also where PATH does not lead; None where it is not."""
     return shutil.which(name) or shutil.which(name, path=_SYSTEM_FOLDERS)
+
+
+def nginx(report: Report, fetch: bool) -> str:
+    """nginx here or, with *fetch*, from the distribution's packages; StartFailed where neither is."""
+    program = installed("nginx") or (str(packages.fetch_tool("nginx", report)) if fetch else None)
+    if program is None:
+        raise StartFailed("is not installed: apt-get install nginx")
+    return program
 
 
 def output_of(*command: str) -> str:

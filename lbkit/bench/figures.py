@@ -54,6 +54,10 @@ class Figures:
         """Failed requests of all rounds."""
         return sum(sample.failures for sample in self.samples.get((case, path), ()))
 
+    def answered(self, case: str, path: str) -> float:
+        """Requests that were answered, well or not, in one second of each round."""
+        return sum(sample.rate for sample in self.samples.get((case, path), ()))
+
     def added_ms(self, case: str, path: str) -> float | None:
         """How much longer the median request takes than without a proxy, ms; None without that beside it."""
         mine, bare = (self.median(case, one, "p50_ms") for one in (path, NO_PROXY))

@@ -27,7 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from lbkit import __version__
 from lbkit.bench import SERVER_VARIABLE
-from lbkit.bench.contenders import Contender, Finders, connections, fill, installed, output_of
+from lbkit.bench.contenders import Contender, Finders, connections, fill, installed, nginx, output_of
 from lbkit.bench.figures import NO_PROXY, REFERENCE, Measure, median_of
 from lbkit.bench.marks import Mark
 from lbkit.bench.relays import Case
@@ -42,7 +42,13 @@ LBKIT = "lbkit"
 
 CASES = (
     Case("small", "small keep-alive: 612 bytes, 64 connections", "/small", 64),
-    Case("varied", "the same with a browser's fields that change: 64 connections", "/small", 64, varied=True),
+    Case(
+        "varied",
+        "the same with a browser's fields that change: 64 connections",
+        "/small",
+        64,
+        script="varied",
+    ),
     Case("medium", "64 KiB: 32 connections", "/medium", 32),
     Case("big", "10 MB: 4 connections", "/big", 4),
     Case("connect", "one connection a request: 612 bytes, 64 at a time", "/small", 64, close=True),
@@ -130,9 +136,7 @@ def _haproxy(report: Report, fetch: bool) -> Contender:
 
 
 def _nginx(report: Report, fetch: bool) -> Contender:
-    program = installed("nginx") or (str(packages.fetch_tool("nginx", report)) if fetch else None)
-    if program is None:
-        raise StartFailed("is not installed: apt-get install nginx")
+    program = nginx(report, fetch)
     version = re.search(r"nginx/(\S+)", output_of(program, "-v"))
 
     def command(listen: Address, tls: Address, server: Address, folder: Path) -> list[str]:

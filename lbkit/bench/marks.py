@@ -9,6 +9,9 @@ from lbkit.bench.figures import LBKIT, MEASURES, REFERENCE, Figures, Measure
 
 __all__ = ["MARKS", "Mark", "Verdict", "judge"]
 
+_TOLERATED = 100
+"""One failed request in so many is no reason to doubt a reference."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -49,7 +52,8 @@ MARKS = (
 
 
 def judge(figures: Figures, passed_over: Mapping[str, str], marks: Sequence[Mark] = MARKS) -> list[Verdict]:
-    """Every one of *marks*. A rate at which requests failed meets none."""
+    """Every one of *marks*. A rate at which requests failed meets none, and nothing is judged by a reference
+    that fails."""
     return [_judge(mark, figures, passed_over) for mark in marks]
 
 
@@ -60,5 +64,8 @@ def _judge(mark: Mark, figures: Figures, passed_over: Mapping[str, str]) -> Verd
         return Verdict(mark, None, None, why or "not measured")
     if failures := figures.failures(mark.measure.case, mark.path):
         return Verdict(mark, ratio, False, f"{failures} requests failed")
+    theirs = figures.failures(mark.measure.case, mark.reference)
+    if theirs * _TOLERATED > figures.answered(mark.measure.case, mark.reference):
+        return Verdict(mark, ratio, None, f"{theirs} requests of {mark.reference} failed")
     met = ratio <= mark.bound if mark.measure.less_is_better else ratio >= mark.bound
     return Verdict(mark, ratio, met)

@@ -1,4 +1,4 @@
-"""A picture of a run for the README: ratios to HAProxy as bars, the marks beside them.
+"""A picture of a run for the README: ratios to HAProxy, or another reference, as bars, the marks beside them.
 
 One panel for what is to be high and one for what is to be low, on logarithmic axes on which twice as much
 and half as much are as far from 1. matplotlib is an extra that only these functions import.
@@ -41,9 +41,10 @@ def write_picture(
     title: str,
     measures: Sequence[Measure] = tuple(MEASURES.values()),
     marks: Sequence[Mark] = MARKS,
+    reference: str = REFERENCE,
 ) -> None:
     """Write a PNG file. Raises StartFailed where matplotlib is missing or it cannot be written."""
-    drawn = figure(figures, contenders, title, measures, marks)
+    drawn = figure(figures, contenders, title, measures, marks, reference)
     try:
         where.parent.mkdir(parents=True, exist_ok=True)
         drawn.savefig(where, dpi=_DPI, format="png")
@@ -57,17 +58,19 @@ def figure(
     title: str,
     measures: Sequence[Measure] = tuple(MEASURES.values()),
     marks: Sequence[Mark] = MARKS,
+    reference: str = REFERENCE,
 ) -> Figure:
-    """The picture. Raises StartFailed where matplotlib is missing."""
+    """The picture, of ratios to the path *reference*. Raises StartFailed where matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise StartFailed("pictures need matplotlib: install lbkit[plots], or matplotlib itself") from None
-    shown = _shown(contenders)
+    shown = _shown(contenders, reference)
+    to = next((one.name for one in contenders if one.key == reference), reference)
     panels = [
         (
             heading,
-            [one for one in measures if one.less_is_better is less and _has(one, figures, shown)],
+            [one for one in measures if one.less_is_better is less and _has(one, figures, shown, reference)],
         )
         for less, heading in ((False, "more is better"), (True, "less is better"))
     ]
@@ -76,24 +79,24 @@ def figure(
     if panels:
         axes = drawn.subplots(len(panels), 1, squeeze=False)[:, 0]
         for one, (heading, of_panel) in zip(axes, panels, strict=True):
-            _draw(one, figures, shown, of_panel, heading, marks)
+            _draw(one, figures, shown, of_panel, f"to {to} ({heading})", marks, reference)
         handles, labels = axes[0].get_legend_handles_labels()
         drawn.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     drawn.suptitle(title, fontsize=9)
     return drawn
 
 
-def _shown(contenders: Sequence[Contender]) -> list[Contender]:
-    """At most `_MOST`, in their own order: without HAProxy, which is the line, and without no proxy."""
-    drawn = [one for one in contenders if one.key not in (NO_PROXY, REFERENCE)]
+def _shown(contenders: Sequence[Contender], reference: str) -> list[Contender]:
+    """At most `_MOST`, in their own order: without the reference, which is the line, and without no proxy."""
+    drawn = [one for one in contenders if one.key not in (NO_PROXY, reference)]
     known = [key for key in _WANTED if any(one.key == key for one in drawn)]
     others = [one.key for one in drawn if one.key not in _WANTED]
     chosen = (known + others)[:_MOST]
     return [one for one in drawn if one.key in chosen]
 
 
-def _has(measure: Measure, figures: Figures, shown: Sequence[Contender]) -> bool:
-    return any(measure.ratio(figures, one.key) is not None for one in shown)
+def _has(measure: Measure, figures: Figures, shown: Sequence[Contender], reference: str) -> bool:
+    return any(measure.ratio(figures, one.key, reference) is not None for one in shown)
 
 
 def _draw(
@@ -101,12 +104,13 @@ def _draw(
     figures: Figures,
     shown: Sequence[Contender],
     measures: Sequence[Measure],
-    heading: str,
+    label: str,
     marks: Sequence[Mark],
+    reference: str,
 ) -> None:
     width = _WIDTH / len(shown)
     for place, one in enumerate(shown):
-        ratios = [measure.ratio(figures, one.key) for measure in measures]
+        ratios = [measure.ratio(figures, one.key, reference) for measure in measures]
         lefts = [group - _WIDTH / 2 + (place + 0.5) * width for group in range(len(measures))]
         heights = [_LOWEST if ratio is None else max(ratio, _LOWEST) for ratio in ratios]
         # From 1, up or down: on a logarithmic axis there is no 0 to start at.
@@ -130,14 +134,14 @@ def _draw(
                     va="bottom" if above else "top",
                     fontsize=6,
                 )
-    _draw_marks(axes, shown, measures, width, marks)
+    _draw_marks(axes, shown, measures, width, [mark for mark in marks if mark.reference == reference])
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_yscale("log")
     axes.margins(y=0.12)
     _plain_labels(axes)
     axes.set_xlim(-0.5, len(measures) - 0.5)
     axes.set_xticks(range(len(measures)), [one.name.replace(": ", ":\n") for one in measures], fontsize=8)
-    axes.set_ylabel(f"to HAProxy ({heading})", fontsize=8)
+    axes.set_ylabel(label, fontsize=8)
     axes.grid(True, axis="y", alpha=0.3)
     axes.set_axisbelow(True)
 
@@ -149,7 +153,7 @@ def _draw_marks(
     places = {one.key: place for place, one in enumerate(shown)}
     label = "mark"
     for mark in marks:
-        if mark.reference == REFERENCE and mark.measure in measures and mark.path in places:
+        if mark.measure in measures and mark.path in places:
             middle = measures.index(mark.measure) - _WIDTH / 2 + (places[mark.path] + 0.5) * width
             ends = (middle - width * 0.6, middle + width * 0.6)
             axes.plot(ends, (mark.bound, mark.bound), color="#D55E00", linewidth=2, label=label)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lbkit.bench.clients import Ask, Client
+from lbkit.bench.clients import Ask, Client, websocket_client
 from lbkit.bench.contenders import Contender, Route, server, started
 from lbkit.bench.figures import NO_PROXY, Figures, Sample
 from lbkit.bench.idle import bytes_per_connection
@@ -35,7 +35,10 @@ _IDLE_ROUNDS = 3
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One question: which resource, over how many connections, and whether each request has its own."""
+    """One question: which resource, over how many connections, and whether each request has its own.
+
+    *script* and *tls* are as in `Ask`; with *websocket* the resource is one, and echoed messages count.
+    """
 
     key: str
     name: str
@@ -43,7 +46,13 @@ class Case:
     connections: int
     close: bool = False
     tls: bool = False
-    varied: bool = False
+    script: str = ""
+    websocket: bool = False
+
+    @property
+    def needs_wrk(self) -> bool:
+        """Whether the bundled client cannot ask it."""
+        return self.tls or bool(self.script)
 
 
 CASES = (
@@ -140,8 +149,9 @@ def _rounds(plan: Plan, routes: list[Route], figures: Figures, progress: Callabl
 def _measure(plan: Plan, case: Case, route: Route) -> Sample:
     """One round of one path."""
     own, system = cpu_seconds(route.group) if route.group else 0.0, busy_seconds()
-    ask = Ask(case.resource, case.connections, plan.seconds, case.close, case.tls, case.varied)
-    seen = plan.client(route.tls if case.tls and route.tls is not None else route.address, ask)
+    ask = Ask(case.resource, case.connections, plan.seconds, case.close, case.tls, case.script)
+    client = websocket_client if case.websocket else plan.client
+    seen = client(route.tls if case.tls and route.tls is not None else route.address, ask)
     system = busy_seconds() - system
     own = cpu_seconds(route.group) - own if route.group else 0.0
     route.require_alive()

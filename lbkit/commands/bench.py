@@ -1,4 +1,4 @@
-"""``lbkit bench``: the same scenario live and simulated; lbkit beside other proxies is in `proxies`."""
+"""``lbkit bench``: a scenario live and simulated; lbkit beside others is in `proxies` and `servers`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from lbkit.bench.algorithms import DEFAULT, Comparison, compare
 from lbkit.commands.output import chosen, json_option, progress_bars, table_console, wants_table, write_json
 from lbkit.commands.proxies import http_command, relays_command
+from lbkit.commands.servers import app_command, static_command
 from lbkit.simulation import Result, Scenario, load_scenario, loads_scenario
 
 __all__ = ["bench_command"]
@@ -27,6 +28,8 @@ def bench_command() -> None:
 
 bench_command.add_command(relays_command)
 bench_command.add_command(http_command)
+bench_command.add_command(app_command)
+bench_command.add_command(static_command)
 
 
 @bench_command.command("algorithms")

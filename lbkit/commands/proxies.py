@@ -26,7 +26,7 @@ from lbkit.cluster.report import console as report_console
 from lbkit.commands.output import json_option, progress_bars, table_console, wants_table, write_json
 from lbkit.errors import LbkitError
 
-__all__ = ["http_command", "relays_command"]
+__all__ = ["Suite", "bench", "http_command", "options", "relays_command"]
 
 _WIDE = 110
 """Columns of a terminal in which the tables have room for everything."""
@@ -34,13 +34,15 @@ _WIDE = 110
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """One of the two comparisons."""
+    """A comparison; its ratios are to the path *reference*, which is called *to*."""
 
     cases: Sequence[Case]
     measures: Mapping[str, Measure]
     marks: Sequence[Mark]
     among: Callable[[Report, bool], Finders] | None = None
     has_idle: bool = False
+    reference: str = REFERENCE
+    to: str = "HAProxy"
 
 
 RELAYS = Suite(CASES, MEASURES, MARKS, has_idle=True)
@@ -54,8 +56,8 @@ class _Missed(LbkitError):
 Command: TypeAlias = Callable[..., None]
 
 
-def _options(suite: Suite, paths: str) -> Callable[[Command], Command]:
-    """The options that both commands have."""
+def options(suite: Suite, paths: str) -> Callable[[Command], Command]:
+    """The options that each command has."""
     keys = [case.key for case in suite.cases] + ([IDLE] if suite.has_idle else [])
     decorators = [
         click.option("--rounds", type=click.IntRange(1, 100), default=5, show_default=True),
@@ -101,7 +103,7 @@ def _options(suite: Suite, paths: str) -> Callable[[Command], Command]:
 
 
 @click.command("relays")
-@_options(RELAYS, "none, auto, a relay of `lbkit list`, haproxy, nginx, proxy.py, naive")
+@options(RELAYS, "none, auto, a relay of `lbkit list`, haproxy, nginx, proxy.py, naive")
 @click.option(
     "--idle-connections",
     type=click.IntRange(100, 9000),
@@ -123,11 +125,11 @@ def relays_command(**options: Any) -> None:
     For the README:   lbkit bench relays --plot docs/pictures/relays.png
     Exit code 1 where a mark is missed in enough rounds to be judged.
     """
-    _bench(RELAYS, **options)
+    bench(RELAYS, **options)
 
 
 @click.command("http")
-@_options(HTTP, "none, lbkit, haproxy, nginx, proxy.py")
+@options(HTTP, "none, lbkit, haproxy, nginx, proxy.py")
 def http_command(**options: Any) -> None:
     """Measure lbkit's http mode and TLS beside no proxy, HAProxy, nginx and proxy.py.
 
@@ -144,10 +146,10 @@ def http_command(**options: Any) -> None:
     For the README:   lbkit bench http --plot docs/pictures/http.png
     Exit code 1 where a mark is missed in enough rounds to be judged.
     """
-    _bench(HTTP, **options)
+    bench(HTTP, **options)
 
 
-def _bench(
+def bench(
     suite: Suite,
     rounds: int,
     seconds: float,
@@ -159,6 +161,7 @@ def _bench(
     fetch: bool,
     idle_connections: int = 0,
 ) -> None:
+    """Measure what *suite* says and show it; raises an error where a mark was missed."""
     if plot is not None:
         figure(Figures(), [], "")  # that matplotlib is missing must not be told after ten minutes
     idle = idle_connections if not cases or IDLE in cases else 0
@@ -170,7 +173,7 @@ def _bench(
         selection = select(report, fetch=fetch, keys=paths, among=suite.among)
         chosen = [case for case in suite.cases if not cases or case.key in cases]
         if wrk is None:
-            chosen = [case for case in chosen if not (case.tls or case.varied)]
+            chosen = [case for case in chosen if not case.needs_wrk]
         plan = Plan(selection.contenders, client, chosen, rounds, seconds, idle)
         result = _measured(plan, selection)
     asked = {case.key for case in chosen} | ({IDLE} if idle else set())
@@ -180,10 +183,10 @@ def _bench(
     if json_file is not None:
         write_json(_as_json(suite, plan, result, verdicts, lines), json_file)
     if wants_table(json_file):
-        _print(plan, result, verdicts, lines)
+        _print(suite, plan, result, verdicts, lines)
     if plot is not None:
         title, measures = f"{lines[0]}\n{lines[1]}", tuple(suite.measures.values())
-        write_picture(result.figures, result.contenders, plot, title, measures, suite.marks)
+        write_picture(result.figures, result.contenders, plot, title, measures, suite.marks, suite.reference)
         click.echo(f"wrote {plot}", err=True)
     missed = sum(verdict.met is False for verdict in verdicts)
     if missed and rounds >= FEWEST_ROUNDS:
@@ -231,10 +234,10 @@ def _conditions(plan: Plan, result: Run, client: str) -> list[str]:
 # ------------------------------------------------------------------------------------------- tables
 
 
-def _print(plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]) -> None:
+def _print(suite: Suite, plan: Plan, result: Run, verdicts: list[Verdict], lines: list[str]) -> None:
     console = table_console()
     for case in plan.cases:
-        console.print(_case_table(console, case, result))
+        console.print(_case_table(console, suite, case, result))
     if plan.idle_connections:
         console.print(_idle_table(console, plan, result))
     if verdicts:
@@ -256,25 +259,25 @@ def _table(console: Console, title: str, *columns: str) -> Table:
     return table
 
 
-def _case_table(console: Console, case: Case, result: Run) -> Table:
+def _case_table(console: Console, suite: Suite, case: Case, result: Run) -> Table:
     is_big, is_low = case.resource == "/big", case.key == "low"
     rate = ["MB/s"] if is_big else []
-    added = ["added µs", "added, to HAProxy"] if is_low else []
+    added = ["added µs", f"added, to {suite.to}"] if is_low else []
     latency = ["p50 ms", "p99 ms", *added]
     used = ["own CPU µs", "system CPU µs", "failed"]
-    columns = ["path", "requests/s", *rate, "spread", "to HAProxy", *latency, *used]
+    columns = ["path", "requests/s", *rate, "spread", f"to {suite.to}", *latency, *used]
     table = _table(console, case.name, *columns)
     for one in result.contenders:
         if result.figures.samples.get((case.key, one.key)):
-            table.add_row(*_case_row(case, one, result.figures))
+            table.add_row(*_case_row(suite, case, one, result.figures))
     return table
 
 
-def _case_row(case: Case, one: Contender, figures: Figures) -> list[str]:
+def _case_row(suite: Suite, case: Case, one: Contender, figures: Figures) -> list[str]:
     def middle(what: str) -> float | None:
         return figures.median(case.key, one.key, what)
 
-    rate, reference = middle("rate"), figures.median(case.key, REFERENCE, "rate")
+    rate, reference = middle("rate"), figures.median(case.key, suite.reference, "rate")
     spread, speed = figures.spread(case.key, one.key), middle("bytes_rate")
     row = [one.name, _shown(rate, 0)]
     row += [_shown(None if speed is None else speed / 1e6, 0)] if case.resource == "/big" else []
@@ -355,7 +358,7 @@ def _as_json(
         ],
         "idle_bytes": dict(figures.idle),
         "ratios": {
-            key: {one.key: measure.ratio(figures, one.key) for one in result.contenders}
+            key: {one.key: measure.ratio(figures, one.key, suite.reference) for one in result.contenders}
             for key, measure in suite.measures.items()
         },
         "marks": [

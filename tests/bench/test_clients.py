@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from lbkit.bench.clients import Ask, Measured, own_client, read_wrk, wrk_client
+from lbkit.bench.clients import Ask, Measured, own_client, read_wrk, websocket_client, wrk_client
 from lbkit.bench.contenders import server
 from lbkit.errors import ConfigError, StartFailed
 from lbkit.server import Address
@@ -87,6 +87,20 @@ def test_other_trouble_with_wrk_is_one_line(tmp_path: Path) -> None:
         wrk_client(script(tmp_path, "echo no memory >&2; exit 1"), 1)(Address("127.0.0.1", 1), ask)
     with pytest.raises(StartFailed, match="wrk failed: "):
         wrk_client(str(tmp_path / "none"), 1)(Address("127.0.0.1", 1), ask)
+
+
+def test_wrk_gets_its_script(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text(wrk())
+    program = script(tmp_path, f'echo "$@" >{tmp_path}/arguments; cat {tmp_path}/out')
+    for name in ("varied", "json", "upload"):
+        wrk_client(program, 2)(Address("127.0.0.1", 1), Ask("/", 4, 2, script=name))
+        words = (tmp_path / "arguments").read_text().split()
+        assert Path(words[words.index("-s") + 1]).is_file() and f"/{name}.lua" in words[words.index("-s") + 1]
+
+
+def test_trouble_of_the_websocket_client_is_one_line() -> None:
+    with pytest.raises(StartFailed, match="^the WebSocket client failed: ValueError: "):
+        websocket_client(Address("127.0.0.1", -1), Ask("/", 1, 0.1))
 
 
 @pytest.mark.parametrize("close", [False, True])

@@ -72,7 +72,7 @@ def test_cases_over_tls_are_asked_for_where_tls_is_spoken() -> None:
     assert big == Ask("/big", 4, 0.3, tls=True)
 
 
-@pytest.mark.parametrize("ask", [Ask("/", 1, 1, tls=True), Ask("/", 1, 1, varied=True)])
+@pytest.mark.parametrize("ask", [Ask("/", 1, 1, tls=True), Ask("/", 1, 1, script="varied")])
 def test_what_only_wrk_can(ask: Ask) -> None:
     with pytest.raises(ConfigError, match="install wrk"):
         own_client(Address("127.0.0.1", 1), ask)

@@ -40,6 +40,15 @@ def test_failed_requests_meet_nothing() -> None:
     assert verdicts[0].reason == "3 requests failed"
 
 
+def test_a_reference_that_fails_judges_nothing() -> None:
+    found = figures(160)
+    found.samples["small", "haproxy"] = [sample(100, failures=1)]
+    assert judge(found, {})[0].met
+    found.samples["small", "haproxy"] = [sample(100, failures=2)]
+    verdict = judge(found, {})[0]
+    assert (verdict.met, verdict.reason) == (None, "2 requests of haproxy failed")
+
+
 def test_what_was_not_measured_is_not_judged() -> None:
     verdicts = judge(Figures(), {"sockmap": "no permission"})
     assert {verdict.met for verdict in verdicts} == {None}

@@ -104,7 +104,9 @@ def result(keys: tuple[str, ...]) -> Run:
 def test_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     run = result(("none", "auto", "haproxy"))
     plan = Plan(run.contenders, lambda address, ask: pytest.fail("is not asked"))
-    proxies._print(plan, run, judge(run.figures, run.passed_over), ["here", "so", "with these"])
+    proxies._print(
+        proxies.RELAYS, plan, run, judge(run.figures, run.passed_over), ["here", "so", "with these"]
+    )
     shown = capsys.readouterr().out
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in shown.splitlines() if "│" in line]
     assert ["lbkit auto", "100", "±0 %", "0.67", "2.000", "9.500", "7.2", "99.0", "1"] in rows

@@ -1,0 +1,11 @@
+"""``make bench-app``: the app server beside other ones, which is ``lbkit bench app``."""
+
+from __future__ import annotations
+
+import sys
+
+from lbkit.cli import main
+
+if __name__ == "__main__":
+    sys.argv[1:1] = ["bench", "app"]
+    main()
