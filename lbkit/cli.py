@@ -1,7 +1,7 @@
 """The command line: click commands that build a configuration, run it, and turn errors into exit codes.
 
-0 fine, 2 wrong usage or configuration, 3 an application that did not start, 1 anything else; errors are one
-clear line each on stderr.
+0 fine, 2 wrong usage or configuration, 3 an application that did not start or stop, 1 anything else; errors
+are one clear line each on stderr.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import contextlib
 import dataclasses
 import importlib.util
 import logging
-import os
-import resource
 import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,27 +25,25 @@ from rich.console import Console
 from rich.table import Table
 
 from lbkit import __version__
-from lbkit.asgi import AsgiServer
 from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
 from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import console
 from lbkit.cluster.stack import Stack, StackSettings
+from lbkit.commands.app import EXIT_APP, app_command
 from lbkit.commands.bench import bench_command
 from lbkit.commands.certs import certs_command
 from lbkit.commands.firewall import firewall_command
 from lbkit.commands.mysql import mysql_command
 from lbkit.commands.plan import plan_command
+from lbkit.commands.running import ADDRESS, log_to_stderr, on_signals, run_loop, unless, until_signal
 from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, GlobalConfig, load, load_text, loads, read_text
-from lbkit.config.values import parse_size, quoted
+from lbkit.config.values import quoted
 from lbkit.errors import AppFailed, ConfigError, LbkitError
-from lbkit.http.trusted import UNIX, Trusted
 from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
 from lbkit.runtime import (
-    AppWorkers,
-    Link,
     Runtime,
     Secrets,
     Source,
@@ -66,7 +62,6 @@ logger = logging.getLogger("lbkit")
 
 EXIT_USAGE = 2
 EXIT_FAILED = 1
-EXIT_APP = 3
 _LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -89,22 +84,6 @@ def _exit_codes() -> Iterator[None]:
         sys.exit(EXIT_APP if isinstance(error, AppFailed) else EXIT_FAILED)
 
 
-class _AddressType(click.ParamType[Address]):
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        """``host:port``, ``[v6]:port`` or ``unix:/path``."""
-        if isinstance(value, Address):
-            return value
-        try:
-            return Address.parse(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-ADDRESS = _AddressType()
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="lbkit")
 @click.option("--log-level", type=click.Choice(_LOG_LEVELS), default="info", show_default=True)
@@ -124,20 +103,9 @@ def cli(log_level: str, files: tuple[Path, ...]) -> None:
     A balancer from flags:                         lbkit run --listen 127.0.0.1:8080 --server 127.0.0.1:9001
     The same from a file:                          lbkit run lbkit.toml
     """
-    _log(log_level)
+    log_to_stderr(log_level)
     for file in files:
         _load_parts(file)
-
-
-def _log(level: str, origin: str = "") -> None:
-    """To standard error; *origin* marks each line."""
-    logging.basicConfig(
-        level=level.upper(),
-        format=f"%(asctime)s %(levelname)-7s {origin}%(name)s: %(message)s",
-        stream=sys.stderr,
-        force=bool(origin),
-    )
-    logging.getLogger("hpack").setLevel(logging.WARNING)  # it would say how it encodes every field
 
 
 def _load_parts(file: Path) -> None:
@@ -214,13 +182,13 @@ def run(
         raise ConfigError("give either FILE, or --listen and --server (see lbkit run --help)")
     if file is not None:
         path = file
-        _run_loop(_serve(_read_source(path), lambda: _read_source(path)))
+        run_loop(_serve(_read_source(path), lambda: _read_source(path)))
     elif not listen or not servers:
         raise ConfigError("both --listen and --server are needed")
     else:
         text = _toml_of_flags(listen, servers, mode, algorithm, check, admin, workers)
         text += _toml_of_tls(tls_certificate, tls_key)
-        _run_loop(_serve(Source(_load_flags(text), text), None))
+        run_loop(_serve(Source(_load_flags(text), text), None))
 
 
 _RUN_FLAGS = (
@@ -297,15 +265,15 @@ async def _serve(source: Source, read_again: Callable[[], Source] | None) -> Non
     """Run until SIGTERM or SIGINT; SIGHUP reloads."""
     count = worker_count(source.config)
     running = Runtime(source.config) if count == 1 else Supervisor(source, count, _worker_command())
-    stopping = _on_signals(signal.SIGTERM, signal.SIGINT)
+    stopping = on_signals(signal.SIGTERM, signal.SIGINT)
     if read_again is not None:
         # Before the start, which may wait for checks: without a handler the signal would end the process.
         _reload_on_hangup(running, source.config.global_, read_again)
     try:
-        if await _unless(stopping, running.start()):
+        if await unless(stopping, running.start()):
             await stopping.wait()
             stopping.clear()
-            await _unless(stopping, running.drain())
+            await unless(stopping, running.drain())
     finally:
         await running.close()
 
@@ -315,19 +283,6 @@ def _worker_command() -> list[str]:
     given = click.get_current_context().find_root().params
     loads = [argument for file in given["files"] for argument in ("--load", str(file))]
     return worker_command(["--log-level", given["log_level"], *loads])
-
-
-async def _unless(event: asyncio.Event, work: Coroutine[Any, Any, Any]) -> bool:
-    """Run *work*, but give it up when *event* is set; whether it came to its end. Raises what it raises."""
-    task, waiting = asyncio.ensure_future(work), asyncio.ensure_future(event.wait())
-    await asyncio.wait([task, waiting], return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if task.done():
-        task.result()
-        return True
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    return False
 
 
 def _reload_on_hangup(
@@ -366,48 +321,15 @@ async def _reload(
         logger.error("reload refused, nothing changed: %s", error)
 
 
-def _on_signals(*numbers: signal.Signals) -> asyncio.Event:
-    event = asyncio.Event()
-    for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, event.set)
-    return event
-
-
-def _run_loop(main: Coroutine[Any, Any, None]) -> None:
-    # Not at the top: `lbkit --help` and `lbkit check` need no event loop.
-    import uvloop
-
-    _raise_descriptor_limit()
-    uvloop.run(main)
-
-
-def _raise_descriptor_limit() -> None:
-    """As many descriptors as this process may have: a session in tcp mode takes two.
-
-    Root may have more than its hard limit says, as HAProxy does it, too.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # Not over a million: some systems say "unlimited" there and then refuse it.
-    most = 1 << 20
-    if os.geteuid() == 0 and hard < most:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-            return
-    wanted = min(hard, most) if hard != resource.RLIM_INFINITY else most
-    if soft < wanted:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 @cli.command(hidden=True)
 @click.argument("descriptor", type=int)
 @click.argument("number", type=int)
 def worker(descriptor: int, number: int) -> None:
     """One of the processes of `workers`: started by `lbkit run`, which DESCRIPTOR leads to."""
-    _log(click.get_current_context().find_root().params["log_level"], f"worker {number}: ")
+    log_to_stderr(click.get_current_context().find_root().params["log_level"], f"worker {number}: ")
     sock = socket.socket(fileno=descriptor)
     sock.setblocking(False)
-    _run_loop(run_worker(sock))
+    run_loop(run_worker(sock))
 
 
 @cli.command()
@@ -471,7 +393,7 @@ def static(
     except ConfigError as error:
         lines = (line.partition(": ") for line in error.problems)
         raise ConfigError([f"{names.get(path, path)}: {message}" for path, _, message in lines]) from None
-    _run_loop(_serve(source, None))
+    run_loop(_serve(source, None))
 
 
 def _files_table(spa: bool, autoindex: bool, not_found: str, rules: tuple[str, ...]) -> str:
@@ -490,250 +412,6 @@ def _files_table(spa: bool, autoindex: bool, not_found: str, rules: tuple[str, .
         f"files = {{ autoindex = {str(autoindex).lower()}, not_found = {quoted(not_found)}, "
         f"try_files = [{tries}], cache_control = {{ {table} }} }}"
     )
-
-
-class _SizeType(click.ParamType[int]):
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Such as ``512MiB``."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_size(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-@cli.command()
-@click.argument("app", metavar="MODULE:ATTR")
-@click.option("--listen", metavar="ADDR", type=ADDRESS, default="127.0.0.1:8000", show_default=True)
-@click.option(
-    "--app-dir",
-    metavar="DIR",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    default=Path(),
-    help="Look for MODULE here (default: the current folder).",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 512),
-    default=1,
-    show_default=True,
-    help="Processes that share the address. One that dies is replaced.",
-)
-@click.option(
-    "--max-requests",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="Replace a worker that has answered so many requests (default: never).",
-)
-@click.option(
-    "--max-memory",
-    metavar="SIZE",
-    type=_SizeType(),
-    default=0,
-    help="Replace a worker that has grown to this, such as 512MiB (default: never).",
-)
-@click.option(
-    "--max-concurrent",
-    metavar="N",
-    type=click.IntRange(0),
-    default=0,
-    help="With so many requests under way in a worker answer 503 with Retry-After (default: no limit).",
-)
-@click.option(
-    "--blocked",
-    metavar="SECONDS",
-    type=click.FloatRange(0),
-    default=5.0,
-    show_default=True,
-    help="Log where the application holds up the event loop for so long; 0: never.",
-)
-@click.option(
-    "--stop-timeout",
-    metavar="SECONDS",
-    type=click.FloatRange(0),
-    default=10.0,
-    show_default=True,
-    help="How long requests may take to end when it stops; WebSockets are closed at once (1012).",
-)
-@click.option(
-    "--trusted",
-    metavar="NET",
-    multiple=True,
-    default=("127.0.0.1", "::1", UNIX),
-    show_default=True,
-    help="Believe X-Forwarded-For and -Proto of neighbours in this network. May be repeated.",
-)
-@click.option(
-    "--deadlines",
-    is_flag=True,
-    help="Believe X-Envoy-Expected-Rq-Timeout-Ms of trusted neighbours: see lbkit.deadline.",
-)
-@click.option(
-    "--cancel-on-disconnect",
-    is_flag=True,
-    help="Cancel the task of a request whose client is gone, and with it the query that it waits for.",
-)
-@click.option(
-    "--reload",
-    is_flag=True,
-    help="Replace the workers when a Python file in DIR changes; for work on the application.",
-)
-@click.option("--fd", type=click.IntRange(0), help="Accept on this inherited, listening socket; not on ADDR.")
-@click.option("--link", type=int, hidden=True)
-@click.option("--number", type=int, hidden=True)
-def app(listen: Address, fd: int | None, link: int | None, number: int | None, **options: Any) -> None:
-    """Serve an ASGI 3 application, such as `mysite.asgi:application`.
-
-    HTTP/1.1 and WebSockets. SIGTERM and Ctrl-C let requests end and stop the application; a second one stops
-    at once. With --workers, --max-requests or --max-memory SIGHUP replaces the workers one after the other,
-    each new one before its old one stops: new code is taken without a lost request.
-
-    Exit codes: 3 where the application did not start, 2 for wrong usage, 1 for the rest.
-
-    \b
-      lbkit app shop.asgi:application --listen 0.0.0.0:8000 --workers 4
-      lbkit app main:app --listen unix:/run/shop.sock --max-requests 100000
-    """
-    try:
-        Trusted(options["trusted"])
-    except ValueError as error:
-        raise ConfigError(f"--trusted: {error}") from None
-    options["app_dir"] = options["app_dir"].absolute()
-    serving = _Serving(listen=listen, sock=None if fd is None else _inherited(fd), **options)
-    if link is not None:
-        _log(click.get_current_context().find_root().params["log_level"], f"worker {number}: ")
-        _run_loop(_app_worker(serving, Link(socket.socket(fileno=link))))
-    elif serving.needs_workers:
-        if serving.reload and importlib.util.find_spec("watchfiles") is None:
-            raise ConfigError("--reload: needs the package watchfiles: pip install 'lbkit[reload]'")
-        if fd is not None:
-            raise ConfigError("--fd: goes with one process only; leave out --workers, --max-… and --reload")
-        _run_loop(_until_signal(_app_workers(serving)))
-    else:
-        _run_loop(_until_signal(_serve_app(serving)))
-
-
-@dataclasses.dataclass(frozen=True)
-class _Serving:
-    """What `lbkit app` was asked for."""
-
-    app: str
-    listen: Address
-    app_dir: Path
-    workers: int
-    max_requests: int
-    max_memory: int
-    max_concurrent: int
-    blocked: float
-    stop_timeout: float
-    reload: bool
-    trusted: tuple[str, ...]
-    deadlines: bool
-    cancel_on_disconnect: bool
-    sock: socket.socket | None
-
-    @property
-    def needs_workers(self) -> bool:
-        return self.workers > 1 or self.max_requests > 0 or self.max_memory > 0 or self.reload
-
-    def server(self) -> AsgiServer:
-        """Raises StartFailed where there is no such application."""
-        from lbkit.asgi import load_app, serve
-
-        sys.path.insert(0, str(self.app_dir))
-        return serve(
-            load_app(self.app),
-            self.listen,
-            trusted=Trusted(self.trusted),
-            stop_timeout=self.stop_timeout,
-            sock=self.sock,
-            max_concurrent=self.max_concurrent,
-            blocked=self.blocked,
-            deadlines=self.deadlines,
-            cancel_on_disconnect=self.cancel_on_disconnect,
-        )
-
-    def command(self) -> list[str]:
-        """How a worker is started."""
-        given = click.get_current_context().find_root().params
-        return [
-            *(sys.executable, "-m", "lbkit", "--log-level", given["log_level"], "app", self.app),
-            *("--app-dir", str(self.app_dir), "--stop-timeout", str(self.stop_timeout)),
-            *("--max-requests", str(self.max_requests), "--max-memory", f"{self.max_memory}B"),
-            *("--max-concurrent", str(self.max_concurrent), "--blocked", str(self.blocked)),
-            *(word for address in self.trusted for word in ("--trusted", address)),
-            *("--deadlines",) * self.deadlines,
-            *("--cancel-on-disconnect",) * self.cancel_on_disconnect,
-        ]
-
-
-def _inherited(descriptor: int) -> socket.socket:
-    try:
-        sock = socket.socket(fileno=descriptor)
-        if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise ConfigError(f"--fd: {descriptor} is a socket that does not listen")
-    except OSError as error:
-        raise ConfigError(f"--fd: {descriptor} is no socket: {(error.strerror or '').lower()}") from None
-    sock.setblocking(False)
-    return sock
-
-
-async def _serve_app(serving: _Serving) -> None:
-    async with serving.server() as server:
-        logger.info("serving %s on %s", serving.app, server.address)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            logger.info("stopping")
-
-
-async def _app_workers(serving: _Serving) -> None:
-    workers = AppWorkers(
-        serving.listen, serving.workers, serving.command(), stop_timeout=serving.stop_timeout
-    )
-    try:
-        await workers.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.restart)
-        logger.info("serving %s on %s (%d workers)", serving.app, workers.address, serving.workers)
-        if serving.reload:
-            await _restart_on_changes(serving.app_dir, workers)
-        await asyncio.Event().wait()
-    finally:
-        logger.info("stopping")
-        await workers.close()
-
-
-async def _restart_on_changes(folder: Path, workers: AppWorkers) -> None:
-    import watchfiles
-
-    logger.info("watching %s", folder)
-    async for changes in watchfiles.awatch(folder, watch_filter=watchfiles.PythonFilter()):
-        logger.info("changed: %s", ", ".join(sorted(Path(path).name for _, path in changes)))
-        workers.restart()
-
-
-async def _app_worker(serving: _Serving, link: Link) -> None:
-    """One of the workers: until SIGTERM, or until its parent is gone."""
-    stopping = _on_signals(signal.SIGTERM)
-    try:
-        server = serving.server()
-        if not await _unless(stopping, server.start()):
-            return
-    except LbkitError as error:
-        link.say(f"failed {error}")  # the parent shows it
-        sys.exit(EXIT_APP if isinstance(error, AppFailed) else EXIT_FAILED)
-    link.say("ready")
-    work = link.look(server, serving.max_requests, serving.max_memory)
-    watching = [asyncio.ensure_future(work), asyncio.ensure_future(link.broken())]
-    waiting = asyncio.ensure_future(stopping.wait())
-    await asyncio.wait([waiting, watching[1]], return_when=asyncio.FIRST_COMPLETED)
-    for one in (*watching, waiting):
-        one.cancel()
-    await server.stop()
 
 
 # ---------------------------------------------------------------------------------------- the stack
@@ -808,7 +486,7 @@ def up(
     if settings.mysql:
         # Before the loop starts: a download can then be interrupted at once.
         find_server_for(settings.databases, flavour, report)
-    _run_loop(_until_signal(_run_stack(Stack(settings, report))))
+    run_loop(until_signal(_run_stack(Stack(settings, report))))
 
 
 async def _run_stack(stack: Stack) -> None:
@@ -833,19 +511,6 @@ def _print_stack(stack: Stack) -> None:
     output.print(f"state      {stack.settings.directory}", soft_wrap=True)
 
 
-async def _until_signal(work: Coroutine[Any, Any, None]) -> None:
-    """Run *work*; SIGTERM, SIGINT or SIGHUP cancels it and waits for its clean-up, a second one that, too.
-
-    Clean-up that must not be cut short sees to that itself, as the stack's does.
-    """
-    task = asyncio.create_task(work)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
 @mysql_command.command("up")
 @click.option(
     "--dir",
@@ -867,7 +532,7 @@ def mysql_up(directory: Path | None, replicas: int, flavour: Any) -> None:
     path = (directory or _default_directory("mysql")).absolute()
     program = find_server_for(path, flavour, report)
     cluster = DatabaseCluster(path, replicas=replicas, program=program, supervise=True, report=report)
-    _run_loop(_until_signal(_run_databases(cluster)))
+    run_loop(until_signal(_run_databases(cluster)))
 
 
 async def _run_databases(cluster: DatabaseCluster) -> None:
@@ -879,6 +544,7 @@ async def _run_databases(cluster: DatabaseCluster) -> None:
 
 # ----------------------------------------------------------------- commands of their own files
 
+cli.add_command(app_command)
 cli.add_command(simulate_command)
 cli.add_command(plan_command)
 cli.add_command(bench_command)

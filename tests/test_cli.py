@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import signal
 import socket
-import subprocess
 import sys
 import tomllib
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -17,7 +14,7 @@ from lbkit.balancing import ALGORITHMS
 from lbkit.checks import CHECKS
 from lbkit.cli import _files_table, cli
 from lbkit.relay import RELAYS
-from tests.support.processes import ROOT, Lbkit, children_of, run_lbkit, wait_until
+from tests.support.processes import ROOT, run_lbkit
 
 
 @pytest.mark.parametrize(
@@ -143,127 +140,6 @@ def test_the_options_of_a_static_folder_are_the_key_files() -> None:
         "cache_control": {"/assets/*": "max-age=60, immutable", "*.html": 'private="a\\b"'},
     }
     assert tomllib.loads(_files_table(False, False, "", ()))["files"]["try_files"] == []
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("no_such_module:app", "no_such_module"),
-        ("json:no_such_attribute", "no_such_attribute"),
-        ("json", "MODULE:ATTR|module:attr"),
-    ],
-)
-def test_an_app_that_cannot_be_loaded_is_one_line(name: str, expected: str) -> None:
-    result = run_lbkit("app", name, "--listen", "127.0.0.1:0")
-    assert result.returncode == 1
-    assert any(word in result.stderr for word in expected.split("|")), result.stderr
-    assert len(result.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("flags", "line"),
-    [
-        (["--trusted", "x"], "--trusted: "),
-        (["--fd", "99"], "--fd: 99 is no socket: bad file descriptor"),
-        (["--max-memory", "big"], "--max-memory"),
-        (["--workers", "0"], "--workers"),
-    ],
-)
-def test_wrong_flags_of_the_app_server(flags: list[str], line: str) -> None:
-    result = run_lbkit("app", "json:dumps", *flags)
-    assert result.returncode == 2 and line in result.stderr, result.stderr
-
-
-def test_an_inherited_socket_must_listen() -> None:
-    with socket.socket() as sock:
-        number = str(sock.fileno())
-        result = run_lbkit("app", "json:dumps", "--fd", number, pass_fds=[sock.fileno()])
-    assert result.returncode == 2 and "does not listen" in result.stderr
-
-
-HELLO = """
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.FAIL" if FAIL else "lifespan.startup.complete", "message": "no database"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-        return
-    await send({"type": "http.response.start", "status": 200})
-    await send({"type": "http.response.body", "body": b"hello"})
-"""
-
-
-def hello(folder: Path, *, fails: bool = False) -> list[str]:
-    """An app in *folder*, and how it is served."""
-    text = HELLO.replace("FAIL else", f"{fails} else").replace("startup.FAIL", "startup.failed")
-    (folder / "hello.py").write_text(text)
-    return ["app", "hello:app", "--app-dir", str(folder)]
-
-
-@pytest.mark.parametrize("more", [[], ["--workers", "2"]])
-def test_an_app_that_does_not_start_exits_3(more: list[str], tmp_path: Path) -> None:
-    result = run_lbkit(*hello(tmp_path, fails=True), "--listen", "127.0.0.1:0", *more)
-    assert result.returncode == 3
-    assert "lbkit: the application failed to start: no database" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize("more", [[], ["--workers", "2"]])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_app_is_served_until_a_signal(more: list[str], number: signal.Signals, tmp_path: Path) -> None:
-    with Lbkit(*hello(tmp_path), "--listen", "127.0.0.1:0", *more, log=tmp_path / "log") as lbkit:
-        address = lbkit.wait_for(r"serving hello:app on ([0-9.:]+)")[1]
-        with urllib.request.urlopen(f"http://{address}/", timeout=5) as response:
-            assert response.read() == b"hello"
-        children = list(children_of(lbkit.process.pid))
-        assert lbkit.stop(number) == 0
-        assert not any(Path(f"/proc/{pid}").exists() for pid in children)
-        assert "Traceback" not in lbkit.output
-
-
-def test_an_app_that_changes_is_served_anew(tmp_path: Path) -> None:
-    arguments = [*hello(tmp_path), "--listen", "127.0.0.1:0", "--reload"]
-    with Lbkit(*arguments, log=tmp_path / "log") as lbkit:
-        address = lbkit.wait_for(r"serving hello:app on ([0-9.:]+)")[1]
-        lbkit.wait_for("watching ")
-        file = tmp_path / "hello.py"
-
-        def answer() -> bytes:
-            with urllib.request.urlopen(f"http://{address}/", timeout=5) as response:
-                return bytes(response.read())
-
-        def changed() -> bool:
-            file.write_text(file.read_text().replace('b"hello"', 'b"hello again"'))
-            return answer() == b"hello again"
-
-        assert answer() == b"hello"
-        wait_until(changed)
-        assert "changed: hello.py" in lbkit.output
-        assert lbkit.stop() == 0
-
-
-def test_an_app_on_an_inherited_socket_and_on_a_unix_socket(tmp_path: Path) -> None:
-    arguments, path = hello(tmp_path), tmp_path / "s"
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port, number = sock.getsockname()[1], sock.fileno()
-        command = [sys.executable, "-m", "lbkit", *arguments, "--fd", str(number)]
-        process = subprocess.Popen(command, pass_fds=[number], stderr=subprocess.DEVNULL)
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=20) as response:
-                assert response.read() == b"hello"
-        finally:
-            process.terminate()
-            assert process.wait(20) == 0
-    log = tmp_path / "log"
-    with Lbkit(*arguments, "--listen", f"unix:{path}", "--workers", "2", log=log) as lbkit:
-        lbkit.wait_for("serving hello:app")
-        with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
-            client.connect(str(path))
-            client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
-            assert client.recv(1000).endswith(b"hello")
-        assert lbkit.stop() == 0 and not path.exists()
 
 
 def test_an_unknown_algorithm_of_the_stack() -> None:

@@ -13,6 +13,9 @@ __all__ = ["Lifespan"]
 
 _log = logging.getLogger("lbkit.asgi")
 
+_CANCEL_TIME = 1.0
+"""Seconds for the task to end after it was cancelled."""
+
 
 class Lifespan:
     """Use: `startup` before the first request, `shutdown` after the last, both in the same task's loop.
@@ -21,11 +24,12 @@ class Lifespan:
     not know the protocol, which shows by an exception at its first message, is served without it.
     """
 
-    def __init__(self, app: App, *, timeout: float = 60.0) -> None:
-        """*timeout*: seconds for each of startup and shutdown (hypercorn's 60)."""
+    def __init__(self, app: App, *, startup_timeout: float = 60.0, shutdown_timeout: float = 10.0) -> None:
+        """Both in seconds; hypercorn's are 60."""
         self.state: dict[str, Any] = {}
         self._app = app
-        self._timeout = timeout
+        self._startup_timeout = startup_timeout
+        self._shutdown_timeout = shutdown_timeout
         self._inbox: asyncio.Queue[Message] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
         self._started = asyncio.Event()
@@ -38,32 +42,42 @@ class Lifespan:
         self._task = asyncio.create_task(self._run())
         await self._inbox.put({"type": "lifespan.startup"})
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._startup_timeout):
                 await self._started.wait()
         except TimeoutError:
             await self._cancel()
-            raise AppFailed(f"the application did not start within {self._timeout:g} s") from None
+            raise AppFailed(f"the application did not start within {self._startup_timeout:g} s") from None
         if self._failure is not None:
             await self._cancel()
             raise AppFailed(f"the application failed to start: {self._failure}")
 
-    async def shutdown(self) -> None:
-        """Tell the application to end; a failure or a lack of an answer is logged."""
+    async def shutdown(self) -> bool:
+        """Tell the application to end; a failure or a lack of an answer is logged. Whether it stopped."""
+        is_fine = True
         if self._is_known:
             await self._inbox.put({"type": "lifespan.shutdown"})
             try:
-                async with asyncio.timeout(self._timeout):
+                async with asyncio.timeout(self._shutdown_timeout):
                     await self._stopped.wait()
             except TimeoutError:
-                _log.error("the application did not stop within %g s", self._timeout)
+                is_fine = False
+                _log.error("the application did not stop within %g s: it is given up", self._shutdown_timeout)
             if self._failure is not None:
+                is_fine = False
                 _log.error("the application failed to stop: %s", self._failure)
-        await self._cancel()
+        return await self._cancel() and is_fine
 
-    async def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+    async def _cancel(self) -> bool:
+        """End the task; one that goes on nevertheless is left behind, and False."""
+        if self._task is None:
+            return True
+        self._task.cancel()
+        _, stuck = await asyncio.wait([self._task], timeout=_CANCEL_TIME)
+        if stuck:
+            _log.error("the application's lifespan goes on although it was cancelled")
+        elif not self._task.cancelled():
+            self._task.exception()  # it is fetched, or asyncio would tell it
+        return not stuck
 
     async def _run(self) -> None:
         scope: Scope = {

@@ -28,6 +28,8 @@ __all__ = ["ClientGone", "WebSocket", "WebSocketSettings"]
 _SMALL = 1024
 """Fragments of fewer bytes are joined: each kept by itself would cost many times its size."""
 _DENIAL = "websocket."
+_EARLY = 0.005
+"""Seconds by which a timer of the loop may come too soon: uvloop's clock has whole milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,9 @@ class WebSocketSettings:
     queue: int = 32
     """Messages held for the application before the client is no longer read from."""
     ping: float = 20.0
-    """A ping is sent after each such time; a client that says nothing until the next one is cut. 0: none."""
+    """A ping is sent after each such time; 0: none."""
+    ping_timeout: float = 20.0
+    """A client that says nothing for so long after a ping is cut."""
     close: float = 10.0
     """How long a client may take to answer a close."""
     compression: bool = True
@@ -83,6 +87,9 @@ class WebSocket(asyncio.Protocol):
         self._owed_pong: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._was_heard = True
+        self._silent_from: float | None = None
+        """When the first ping was sent that nothing was heard after."""
+        self._next_ping = 0.0
         self._unsent = 0
         exchange.on_disconnect = self._left
 
@@ -334,17 +341,28 @@ class WebSocket(asyncio.Protocol):
             self._transport.write_eof()
 
     def _ping(self) -> None:
-        """Cut a client that was silent since the last ping, unless it took what it was sent, or nobody
-        listened to it."""
+        """Send a ping, or cut a client that was silent since the last one for as long as it may, unless it
+        took what it was sent, or nobody listened to it."""
+        settings = self._settings
+        now = asyncio.get_running_loop().time()
         unsent = self._transport.get_write_buffer_size()
-        if not (self._was_heard or self._is_read_paused or unsent < self._unsent):
+        if self._was_heard or self._is_read_paused or unsent < self._unsent:
+            self._silent_from = None
+        elif self._silent_from is not None and now - self._silent_from >= settings.ping_timeout - _EARLY:
             self._ended(1011, "no answer to a ping")
             self._transport.abort()
             return
-        self._was_heard, self._unsent = False, unsent
-        if not self._is_write_paused:
-            self._write(self._frames.ping(b""))
-        self._arm(self._settings.ping, self._ping)
+        if now >= self._next_ping - _EARLY:
+            self._next_ping = now + settings.ping
+            self._was_heard, self._unsent = False, unsent
+            if self._silent_from is None:
+                self._silent_from = now
+            if not self._is_write_paused:
+                self._write(self._frames.ping(b""))
+        due = self._next_ping
+        if self._silent_from is not None:
+            due = min(due, self._silent_from + settings.ping_timeout)
+        self._arm(due - now, self._ping)
 
     # ---- inside ----
 

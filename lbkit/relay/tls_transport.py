@@ -41,7 +41,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        sock: socket.socket | None,
         context: ssl.SSLContext,
         *,
         timeout: float,
@@ -52,7 +52,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """*timeout* bounds the handshake, seconds, 0 is none. *server_name*: connect to that server; else be
         one."""
         super().__init__()
-        self.sock = sock
+        self._sock = sock
         self._loop = loop
         self._timeout = timeout
         self._secured = secured
@@ -82,11 +82,21 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
         """Whether the handshake is over."""
         return self._is_secured
 
+    @property
+    def sock(self) -> socket.socket:
+        """The socket that it was made for."""
+        assert self._sock is not None
+        return self._sock
+
     def start(self) -> None:
-        """Begin the handshake; call once."""
+        """Begin the handshake on the socket; call once."""
+        self.expect()
+        adopt(self._loop, self, self.sock, self._fail)
+
+    def expect(self) -> None:
+        """In place of `start`, without a socket: as the protocol of a connection that the loop accepts."""
         if self._timeout:
             self._timer = self._loop.call_later(self._timeout, self._timed_out)
-        adopt(self._loop, self, self.sock, self._fail)
 
     def attach(self, protocol: asyncio.Protocol) -> None:
         """From now on *protocol* gets what comes, and its `connection_made` is called first."""

@@ -32,8 +32,8 @@ __all__ = ["AppWorkers", "Link", "is_worn"]
 
 logger = logging.getLogger("lbkit")
 
-_START = 75.0  # seconds to come up: the 60 of the lifespan, and the imports
-_GRACE = 10.0  # seconds over the time for requests until a worker is killed: the lifespan's end
+_IMPORTS = 15.0  # seconds over the time of the lifespan to come up
+_GRACE = 10.0  # seconds over the time to stop until a worker is killed
 _STEADY = 10.0  # seconds after which a worker that ends is no early death
 _LOOK = 1.0
 _ASK_AGAIN = 60.0  # where no new one came up
@@ -55,11 +55,21 @@ class _Process:
 
 class AppWorkers:
     """Runs *count* workers on *address*, each started with *command* and the descriptors of its socket and
-    its link and its number appended. *stop_timeout*: seconds that requests may take when one stops."""
+    its link and its number appended. *start_timeout* and *stop_timeout*: seconds that the application may
+    take for each."""
 
     def __init__(
-        self, address: Address, count: int, command: Sequence[str], *, stop_timeout: float = 10.0
+        self,
+        address: Address,
+        count: int,
+        command: Sequence[str],
+        *,
+        start_timeout: float = 60.0,
+        stop_timeout: float = 20.0,
     ) -> None:
+        self.stop_failed = False
+        """Whether an application did not stop as it should when `close` was called."""
+        self._start_timeout = start_timeout + _IMPORTS
         self._wanted = address
         self._count = count
         self._command = command
@@ -207,10 +217,10 @@ class AppWorkers:
 
     async def _comes_up(self, one: _Process) -> bool:
         try:
-            async with asyncio.timeout(_START):
+            async with asyncio.timeout(self._start_timeout):
                 return bool(await asyncio.shield(one.is_ready))
         except TimeoutError:
-            one.failure = f"not ready within {_START:g} s"
+            one.failure = f"not ready within {self._start_timeout:g} s"
             return False
 
     async def _retire(self, one: _Process) -> None:
@@ -223,8 +233,11 @@ class AppWorkers:
                 await one.process.wait()
         except TimeoutError:
             logger.error("worker %d (pid %d) did not stop: it is killed", one.number, one.process.pid)
+            self.stop_failed = self.stop_failed or self._is_stopping
         finally:
             _kill(one)
+        if self._is_stopping and one.is_ready.done() and one.process.returncode == _APP_FAILED:
+            self.stop_failed = one.is_ready.result() or self.stop_failed
 
 
 def _kill(one: _Process) -> None:

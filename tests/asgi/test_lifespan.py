@@ -64,7 +64,7 @@ async def test_a_start_that_never_ends() -> None:
         await asyncio.sleep(1000)
 
     with pytest.raises(StartFailed, match=r"within 0\.01 s"):
-        await Lifespan(app, timeout=0.01).startup()
+        await Lifespan(app, startup_timeout=0.01).startup()
 
 
 @pytest.mark.parametrize("way", ["hangs", "fails", "dies"])
@@ -79,11 +79,11 @@ async def test_stops_that_go_wrong_are_logged(way: str, caplog: pytest.LogCaptur
             await send({"type": "lifespan.shutdown.failed", "message": "stuck"})
         await asyncio.sleep(1000)
 
-    lifespan = Lifespan(app, timeout=0.01)
+    lifespan = Lifespan(app, shutdown_timeout=0.01)
     with caplog.at_level(logging.ERROR):
         await lifespan.startup()
         await asyncio.sleep(0)
-        await lifespan.shutdown()
+        assert await lifespan.shutdown() is (way == "dies")
     assert {"hangs": "did not stop", "fails": "stuck", "dies": "ended early"}[way] in caplog.text
 
 

@@ -415,13 +415,25 @@ async def test_pings_and_who_does_not_answer_them() -> None:
         await receive()
         told.append(await receive())
 
-    async with opened(talk, ping=0.03) as (peer, _, _):
+    async with opened(talk, ping=0.03, ping_timeout=0.03) as (peer, _, _):
         for _ in range(3):
             assert (await peer.hear()).opcode is Opcode.PING
             peer.client.send(peer.pong(b""))
         with contextlib.suppress(ConnectionResetError):
             await peer.client.rest()
     assert told == [{"type": "websocket.disconnect", "code": 1011, "reason": "no answer to a ping"}]
+
+
+@on_both_loops
+async def test_pings_go_on_while_a_client_may_still_answer() -> None:
+    async with opened(echo, ping=0.02, ping_timeout=0.4) as (peer, _, _):
+        for _ in range(4):
+            assert (await peer.hear()).opcode is Opcode.PING
+        peer.say("here")
+        kinds = [(await peer.hear()).opcode for _ in range(12)]
+        assert Opcode.TEXT in kinds and kinds.count(Opcode.PING) == 11
+        with contextlib.suppress(ConnectionResetError):
+            await peer.client.rest()
 
 
 @on_both_loops
