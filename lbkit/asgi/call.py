@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterable
 
+from lbkit.asgi.files import opened, part_of
 from lbkit.asgi.types import Message
 from lbkit.errors import ClientError
 from lbkit.exchange import Exchange
+from lbkit.exchange.file_part import FilePart
 from lbkit.http.messages import Headers, get, without
+from lbkit.http.trailers import passable, takes_trailers
 
 __all__ = ["HttpCall", "cancel_when_gone"]
 
@@ -30,7 +34,7 @@ def cancel_when_gone(exchange: Exchange, task: asyncio.Task[None] | None) -> Non
 class HttpCall:
     """One run of the application for *exchange*."""
 
-    __slots__ = ("_head", "client_error", "exchange", "request_told")
+    __slots__ = ("_head", "_trailers", "client_error", "exchange", "request_told")
 
     def __init__(self, exchange: Exchange) -> None:
         self.client_error: ClientError | None = None
@@ -38,6 +42,8 @@ class HttpCall:
         self.exchange = exchange
         self._head: tuple[int, Headers] | None = None
         """Held until the body's first piece, so that both leave in one write."""
+        self._trailers: Headers | None = None
+        """Collected so far, where the application has announced some."""
         self.request_told = False
 
     async def receive(self) -> Message:
@@ -76,37 +82,94 @@ class HttpCall:
             if self._head is not None:
                 raise RuntimeError("http.response.start was sent twice")
             self.begin(message["status"], message.get("headers", ()))
+            if message.get("trailers"):
+                self._trailers = []
         elif kind == "http.response.early_hint":
             if self._head is not None:
                 raise RuntimeError("http.response.early_hint came after http.response.start")
             with contextlib.suppress(ClientError):  # nobody is there to read it
                 self.exchange.send_interim(103, [(b"Link", bytes(link)) for link in message["links"]])
-        elif kind != "http.response.trailers":
+        elif kind == "http.response.pathsend":
+            self._check_order(kind)
+            part = await asyncio.to_thread(opened, message["path"])
+            try:
+                await self._file(part, more=False)
+            finally:
+                os.close(part.descriptor)
+        elif kind == "http.response.zerocopysend":
+            self._check_order(kind)
+            part, then_at = part_of(message)
+            await self._file(part, more=bool(message.get("more_body")))
+            if then_at is not None:
+                message["file"].seek(then_at)
+        elif kind == "http.response.trailers":
+            self._take_trailers(message)
+        else:
             raise ValueError(f'unexpected ASGI message "{kind}"')
 
     def begin(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """The head of the response, which goes out with the first piece of the body."""
         self._head = (int(status), [(bytes(name), bytes(value)) for name, value in headers])
 
-    def _body(self, body: bytes, more: bool) -> None:
-        exchange = self.exchange
+    def _check_order(self, kind: str) -> tuple[int, Headers]:
+        """The head; raises RuntimeError where *kind* has no place."""
         if self._head is None:
-            raise RuntimeError("http.response.body came before http.response.start")
-        if exchange.ended:
-            raise RuntimeError("http.response.body came after the response's end")
+            raise RuntimeError(f"{kind} came before http.response.start")
+        if self.exchange.ended:
+            raise RuntimeError(f"{kind} came after the response's end")
+        return self._head
+
+    def _body(self, body: bytes, more: bool) -> None:
+        exchange, head = self.exchange, self._check_order("http.response.body")
         if not exchange.started:
-            if not more:
-                status, headers = self._head
+            if not more and self._trailers is None:
+                status, headers = head
                 if not body and get(headers, b"x-accel-redirect") is not None:
                     # Django's libraries say the length of the file there, which the web server will send.
                     headers = without(headers, {b"content-length"})
                 exchange.send_whole(status, headers, body)
                 return
             exchange.cork()
-            exchange.send_head(*self._head)
+            exchange.send_head(*head)
         exchange.send_body(body)
         if not more:
-            exchange.send_end()
+            self._end()
+
+    async def _file(self, part: FilePart, *, more: bool) -> None:
+        """`_body` for a part of a file. Raises OSError where it changes while it is sent."""
+        exchange, (status, headers) = self.exchange, self._check_order("a file")
+        try:
+            if not exchange.started:
+                if not more and self._trailers is None and get(headers, b"content-length") is None:
+                    headers = [*headers, (b"Content-Length", b"%d" % part.left)]
+                exchange.cork()
+                exchange.send_head(status, headers)
+            if not exchange.goes_nowhere:
+                await exchange.write_file(part)
+            if not more:
+                self._end()
+        except ClientError as error:
+            if not (exchange.disconnected or exchange.ended):
+                exchange.abort()  # the length was promised
+                raise OSError(str(error)) from None
+            await asyncio.sleep(0)  # as for any body: nobody is there to read it
+
+    def _end(self) -> None:
+        """The body is over, and where no trailers follow it the response, too."""
+        if self._trailers is None:
+            self.exchange.send_end()
+
+    def _take_trailers(self, message: Message) -> None:
+        trailers, exchange = self._trailers, self.exchange
+        if exchange.ended or not exchange.started:
+            return
+        if trailers is None:
+            raise RuntimeError("http.response.trailers came, which http.response.start has not announced")
+        trailers += [(bytes(name), bytes(value)) for name, value in message.get("headers", ())]
+        if not message.get("more_trailers"):
+            is_wanted = takes_trailers(exchange.request)
+            with contextlib.suppress(ClientError):
+                exchange.send_end(passable(trailers) if is_wanted else None)
 
     def judged(self, error: Exception | None) -> Exception | None:
         """What the run, which has ended with *error*, failed by: a client's fault that the application only

@@ -199,7 +199,7 @@ class _Run:
     async def _send(self, message: Message) -> None:
         if self._call is None:  # else `receive` has changed that since
             kind = message["type"]
-            if kind == "http.response.start" and self._head is None:
+            if kind == "http.response.start" and self._head is None and not message.get("trailers"):
                 headers = message.get("headers", ())
                 self._head = (message["status"], headers if type(headers) is list else list(headers))
                 return

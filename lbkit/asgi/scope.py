@@ -16,6 +16,12 @@ from lbkit.http.websocket import asked_subprotocols
 
 __all__ = ["SPEC_VERSION", "claimed", "http_scope", "scope_of", "websocket_scope"]
 
+_EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.zerocopysend": {},
+    "http.response.trailers": {},
+}
 _CLAIM = int(Trait.CLAIM)
 SPEC_VERSION = "2.3"
 """From 2.4 on, `send` would have to raise for a client that is gone; here it does nothing then."""
@@ -82,7 +88,7 @@ def scope_of(
         "headers": headers,
         "client": client,
         "server": server,
-        "extensions": {"http.response.early_hint": {}},
+        "extensions": _EXTENSIONS.copy(),
     }
 
 

@@ -48,7 +48,9 @@ def test_a_whole_scope() -> None:
         "headers": [(b"host", b"h"), (b"x-odd", b"\xff")],
         "client": ("127.0.0.1", 5),
         "server": ("127.0.0.1", 8000),
-        "extensions": {"http.response.early_hint": {}},
+        "extensions": {
+            f"http.response.{name}": {} for name in ("early_hint", "pathsend", "zerocopysend", "trailers")
+        },
     }
 
 
