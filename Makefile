@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-firewall bench-heads bench-statements fuzz clean
+.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-soak bench-firewall bench-heads bench-statements fuzz clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
@@ -16,7 +16,8 @@ help:
 	@echo "            bench-static (lbkit bench static: beside nginx, Starlette, aiohttp),"
 	@echo "            bench-picks (beside uhashring), bench-firewall, bench-heads (beside h11, httptools), bench-statements,"
 	@echo "            bench-simulation, bench-papers (published experiments at full size); each alone takes ARGS. Not among them:"
-	@echo "            bench-pressure, 10 000 idle connections, 5 000 busy ones, and a million one after the other, 4 minutes"
+	@echo "            bench-pressure, 10 000 idle connections, 5 000 busy ones, and a million one after the other, 4 minutes;"
+	@echo "            bench-soak, a million requests of many kinds to the app server, 2 minutes"
 	@echo "make fuzz   made-up input for every parser, a minute each; exit 1 when something was found."
 	@echo "            ARGS: names of targets, --seconds 600, --input FILE to run one again, --help"
 	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
@@ -42,7 +43,7 @@ bench:
 	done; \
 	if [ -n "$$missed" ]; then echo "missed:$$missed" >&2; exit 1; fi
 
-bench-tcp bench-http bench-app bench-static bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure:
+bench-tcp bench-http bench-app bench-static bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure bench-soak:
 	@sh setup.sh bench
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
 

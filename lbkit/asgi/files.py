@@ -49,9 +49,8 @@ def part_of(message: Message) -> tuple[FilePart, int | None]:
     start = file.tell() if offset is None else int(offset)
     stop = max(start, status.st_size) if count is None else start + int(count)
     if not 0 <= start <= stop or (count is not None and stop > status.st_size):
-        raise ValueError(
-            f"http.response.zerocopysend: no {stop - start} bytes from {start} on: the file has {status.st_size}"
-        )
+        wanted = f"{stop - start} bytes from {start} on"
+        raise ValueError(f"http.response.zerocopysend: no {wanted}: the file has {status.st_size}")
     return FilePart(descriptor, start, stop, status), stop if offset is None else None
 
 

@@ -1,7 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import socket
+import ssl
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +14,11 @@ import pytest
 from lbkit.asgi import serve
 from lbkit.asgi.serve import APP_SETTINGS
 from lbkit.asgi.types import Receive, Scope, Send
+from lbkit.config import TlsConfig
 from lbkit.errors import StartFailed
-from tests.exchange.wire import GET, connected
+from lbkit.tls import Termination
+from tests.exchange.wire import GET, LAST_GET, connected
+from tests.support.certificates import Authority, client_context
 from tests.support.loops import on_both_loops
 
 
@@ -93,3 +101,117 @@ def test_connections_are_kept_longer_than_balancers_reuse_them() -> None:
 def test_an_address_that_is_none() -> None:
     with pytest.raises(ValueError, match="is not an address"):
         serve(app, "nowhere")
+
+
+@on_both_loops
+async def test_a_stream_without_end_is_cut_when_the_time_is_over() -> None:
+    ended: list[str] = []
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": b"x", "more_body": True})
+                await asyncio.sleep(0.01)
+        finally:
+            ended.append("cancelled")
+
+    async with serve(streaming, "127.0.0.1:0", stop_timeout=0.2) as server:
+        async with connected(server.address.port) as client:
+            client.send(GET)
+            await client.until(b"x")
+            assert await server.stop() == 1
+            with contextlib.suppress(ConnectionResetError):
+                assert not (await client.rest()).endswith(b"0\r\n\r\n")
+    assert ended == ["cancelled"]
+
+
+def secured(folder: Path) -> tuple[Termination, ssl.SSLContext]:
+    authority = Authority(folder)
+    config = TlsConfig(authority.issue("site.pem", ["127.0.0.1"]))
+    return Termination(config, "tls", mode="http"), client_context(authority, alpn=["http/1.1"])
+
+
+@on_both_loops
+async def test_over_tls(tmp_path: Path) -> None:
+    tls, context = secured(tmp_path)
+
+    async def schemes(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": scope["scheme"].encode()})
+
+    async with serve(schemes, "127.0.0.1:0", tls=tls) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.address.port, ssl=context)
+        writer.write(LAST_GET)
+        assert (await reader.read()).endswith(b"\r\n\r\nhttps")
+        writer.close()
+        async with connected(server.address.port) as client:
+            client.send(GET)  # no TLS
+            with contextlib.suppress(ConnectionResetError):
+                await client.rest()
+
+
+@on_both_loops
+async def test_of_too_many_handshakes_the_oldest_ends_and_none_holds_up_the_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["lbkit.asgi.serve"], "_MAX_SECURING", 2)
+    tls, context = secured(tmp_path)
+    async with serve(app, "127.0.0.1:0", tls=tls) as server, contextlib.AsyncExitStack() as stack:
+        idle = [await stack.enter_async_context(connected(server.address.port)) for _ in range(3)]
+        with contextlib.suppress(ConnectionResetError):
+            assert await idle[0].rest() == b""
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.address.port, ssl=context)
+        writer.write(LAST_GET)
+        assert (await reader.read()).endswith(b"hello")
+        writer.close()
+        async with asyncio.timeout(2):
+            await server.stop()
+
+
+CRAMPED = """
+import asyncio, resource, uvloop
+from lbkit.asgi import serve
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+async def main():
+    async with serve(app, "127.0.0.1:0") as server:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+        print(server.address.port, flush=True)
+        await asyncio.Event().wait()
+
+uvloop.run(main())
+"""
+
+
+def test_without_descriptors_who_is_there_is_served_and_later_everybody() -> None:
+    process = subprocess.Popen([sys.executable, "-c", CRAMPED], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        where = ("127.0.0.1", int(process.stdout.readline()))
+
+        def ask(sock: socket.socket) -> bytes:
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(GET)
+                return sock.recv(1000)
+            return b""
+
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(where, timeout=10)) for _ in range(100)]
+            answers = [ask(client) for client in clients]
+            assert sum(answer.endswith(b"hello") for answer in answers) >= 30
+            assert answers.count(b"") >= 40, "who finds no room is closed, and does not wait for ever"
+            assert ask(clients[0]).endswith(b"hello")
+        with socket.create_connection(where, timeout=10) as client:
+            assert ask(client).endswith(b"hello")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()  # type: ignore[union-attr]
