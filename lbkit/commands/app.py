@@ -375,11 +375,13 @@ async def _app_workers(serving: _Serving) -> None:
         await workers.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, workers.restart)
         logger.info("serving %s on %s (%d workers)", serving.app, workers.address, serving.workers)
-        if serving.reload:
-            await _restart_on_changes(serving.app_dir, workers)
-        await asyncio.Event().wait()
+        try:
+            if serving.reload:
+                await _restart_on_changes(serving.app_dir, workers)
+            await asyncio.Event().wait()
+        finally:
+            logger.info("stopping")
     finally:
-        logger.info("stopping")
         await workers.close()
         if workers.stop_failed:
             raise AppFailed(_NOT_STOPPED)

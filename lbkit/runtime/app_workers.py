@@ -192,6 +192,8 @@ class AppWorkers:
     async def _restart(self) -> None:
         for number in range(1, self._count + 1):
             if not await self._replace(number):
+                if self._is_stopping:
+                    return
                 logger.error("restart given up: worker %d goes on as it was", number)
                 return
         logger.info("restarted: %d workers", self._count)
@@ -208,6 +210,8 @@ class AppWorkers:
                 logger.error("%s", error)
                 return False
             if not await self._comes_up(new):
+                if self._is_stopping:
+                    return False
                 logger.error("worker %d: the new one did not start: %s", number, new.failure or "see above")
                 _kill(new)
                 return False
