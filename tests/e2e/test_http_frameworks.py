@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import django
@@ -17,11 +18,13 @@ from django.urls import path
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
-from starlette.routing import Route, WebSocketRoute
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketState
 
 from lbkit.asgi import serve
+from lbkit.asgi.files import opened
 from tests.asgi.test_websocket import HANDSHAKE, Peer
 from tests.exchange.wire import Client, connected
 from tests.support.loops import on_both_loops
@@ -139,6 +142,32 @@ async def test_starlette() -> None:
         assert (await get(client, "/boom"))[0] == 500
         async with asyncio.timeout(5):
             await star.worked.wait()
+
+
+@on_both_loops
+async def test_starlette_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(256)) * 4000
+    (tmp_path / "a.bin").write_bytes(content)
+    asked: list[str] = []
+    monkeypatch.setattr("lbkit.asgi.call.opened", lambda name: asked.append(name) or opened(name))
+    app = Starlette(
+        routes=[
+            Route("/file", lambda request: FileResponse(tmp_path / "a.bin")),
+            Mount("/static", StaticFiles(directory=tmp_path)),
+        ]
+    )
+    async with serve(app, "127.0.0.1:0") as server, connected(server.address.port) as client:
+        for path in ("/file", "/static/a.bin"):
+            status, fields, body = await get(client, path)
+            assert (status, body == content) == (200, True)
+            assert (await get(client, path, "Range: bytes=10-19"))[2] == content[10:20]
+            assert (await get(client, path, f"If-None-Match: {fields['etag']}"))[0] in (200, 304)
+        client.send(b"HEAD /file HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"content-length: 1024000" in (await client.until(b"\r\n\r\n")).lower()
+        (tmp_path / "a.bin").unlink()
+        assert (await get(client, "/static/a.bin"))[0] == 404
+        assert (await get(client, "/file"))[0] == 500
+    assert asked, "the whole file is sent by its path"
 
 
 @on_both_loops
