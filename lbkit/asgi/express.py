@@ -27,7 +27,7 @@ from lbkit.asgi.types import App, Message, Scope
 from lbkit.exchange import HttpProtocol
 from lbkit.exchange.exchange import Peer
 from lbkit.http.heads import joined, outgoing_lines
-from lbkit.http.messages import Headers
+from lbkit.http.messages import Headers, get
 from lbkit.http.plain import Trait, survey_request
 from lbkit.http.status import reason_of
 
@@ -41,6 +41,7 @@ _LINE = re.compile(
 )
 _NOT_ORDINARY = int(Trait.TRANSFER_ENCODING | Trait.UPGRADE | Trait.EXPECT | Trait.CLOSE)
 _LENGTH = int(Trait.CONTENT_LENGTH)
+_CLAIM = int(Trait.CLAIM)
 _LONGEST_KEPT = 2048
 _OK = b"HTTP/1.1 200 OK"
 
@@ -106,16 +107,12 @@ class Express:
         if seen is None or seen[1] & _NOT_ORDINARY:
             return 0
         lines, traits, _, _ = seen
-        fields: Headers = []
-        length = 0
-        for line in lines[1:]:
-            name, _, value = line.partition(b": ")
-            name = name.lower()
-            fields.append((name, value))
-            if traits & _LENGTH and name == b"content-length":
-                length = int(value)
+        fields = [(name.lower(), value) for name, _, value in [line.partition(b": ") for line in lines]]
+        del fields[0]
+        length = int(get(fields, b"content-length") or 0) if traits & _LENGTH else 0
+        client, scheme = self._sight(wire, fields) if traits & _CLAIM else (wire.client, wire.scheme)
         left = None if self._due is None else self._due.left(wire.client, fields)
-        wire.kept = _Kept(fields, length, *self._sight(wire, fields), left)
+        wire.kept = _Kept(fields, length, client, scheme, left)
         wire.block = data[start:end] if end - start <= _LONGEST_KEPT else b""
         return end
 

@@ -126,6 +126,11 @@ class AppWorkers:
 
     # ------------------------------------------------------------ inside
 
+    @property
+    def _problem(self) -> int:
+        """The level at which a restart that fails is logged: one that a stop has ended is none of anybody's."""
+        return logging.DEBUG if self._is_stopping else logging.ERROR
+
     def _do(self, work: Coroutine[Any, Any, object]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
@@ -192,9 +197,7 @@ class AppWorkers:
     async def _restart(self) -> None:
         for number in range(1, self._count + 1):
             if not await self._replace(number):
-                if self._is_stopping:
-                    return
-                logger.error("restart given up: worker %d goes on as it was", number)
+                logger.log(self._problem, "restart given up: worker %d goes on as it was", number)
                 return
         logger.info("restarted: %d workers", self._count)
 
@@ -210,9 +213,12 @@ class AppWorkers:
                 logger.error("%s", error)
                 return False
             if not await self._comes_up(new):
-                if self._is_stopping:
-                    return False
-                logger.error("worker %d: the new one did not start: %s", number, new.failure or "see above")
+                logger.log(
+                    self._problem,
+                    "worker %d: the new one did not start: %s",
+                    number,
+                    new.failure or "see above",
+                )
                 _kill(new)
                 return False
             self._current[number] = new
