@@ -128,7 +128,7 @@ class AppWorkers:
 
     @property
     def _problem(self) -> int:
-        """The level at which a restart that fails is logged: one that a stop has ended is none of anybody's."""
+        """The level at which a restart that fails is logged: one that a stop has ended is no problem."""
         return logging.DEBUG if self._is_stopping else logging.ERROR
 
     def _do(self, work: Coroutine[Any, Any, object]) -> None:

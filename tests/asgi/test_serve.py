@@ -215,3 +215,36 @@ def test_without_descriptors_who_is_there_is_served_and_later_everybody() -> Non
         process.kill()
         process.wait()
         process.stdout.close()  # type: ignore[union-attr]
+
+
+@on_both_loops
+async def test_a_websocket_over_tls(tmp_path: Path) -> None:
+    tls, context = secured(tmp_path)
+    schemes: list[str] = []
+
+    async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            raise NotImplementedError
+        schemes.append(scope["scheme"])
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+
+    async with serve(echo, "127.0.0.1:0", tls=tls) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.address.port, ssl=context)
+        writer.write(
+            b"GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        data = bytes(range(256)) * 400
+        writer.write(b"\x82\xff" + len(data).to_bytes(8, "big") + bytes(4) + data)
+        assert await reader.readexactly(10) == b"\x82\x7f" + len(data).to_bytes(8, "big")
+        assert await reader.readexactly(len(data)) == data
+        stopping = asyncio.create_task(server.stop())
+        assert (await reader.readexactly(4))[2:] == (1012).to_bytes(2, "big")
+        writer.write(b"\x88\x82\0\0\0\0\x03\xf4")
+        assert await stopping == 0
+        writer.close()
+    assert schemes == ["wss"]
