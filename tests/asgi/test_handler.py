@@ -10,8 +10,9 @@ import pytest
 
 from lbkit.asgi import AsgiHandler
 from lbkit.asgi.types import App, Message, Receive, Scope, Send
+from tests.exchange.h2_client import h2_site
 from tests.exchange.wire import LAST_GET, Client, Site, ask, site
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 START = {"type": "http.response.start", "status": 200}
 
@@ -239,3 +240,58 @@ async def test_a_wish_for_another_protocol_is_a_plain_request() -> None:
         for _ in range(2):
             client.send(upgrade)
             assert (await client.response())[0] == 426
+
+
+@on_both_loops
+async def test_an_app_that_never_returns_holds_up_nobody_once_it_has_answered() -> None:
+    running: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        await send({"type": "http.response.body", "body": b"hi"})
+        running.append(scope["path"])
+        await asyncio.Event().wait()
+
+    async with site(AsgiHandler(app)) as where, where.client() as client:
+        for number in range(1, 4):
+            client.send(b"GET /%d HTTP/1.1\r\nHost: h\r\n\r\n" % number)
+            assert (await client.response())[2] == b"hi"
+        await until(lambda: len(running) == 3)
+
+
+@on_both_loops
+async def test_over_http_2() -> None:
+    told: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        assert (scope["type"], scope["http_version"]) == ("http", "2")
+        if scope["path"] == "/left":
+            while (message := await receive())["type"] != "http.disconnect":
+                told.append(message)
+            told.append(message)
+            return
+        if scope["path"] == "/raises":
+            raise ValueError("early")
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]})
+        await send({**START, "headers": [(b"X-Name", b"value")]})
+        await send({"type": "http.response.body", "body": body + message["body"], "more_body": True})
+        await send({"type": "http.response.body", "body": b"!"})
+
+    async with h2_site(AsgiHandler(app)) as client:
+        number = client.request((b":method", b"POST"), (b":path", b"/echo"), end=False)
+        client.body(number, b"x" * 10_000)
+        client.body(number, b"y", end=True)
+        assert await client.response(number) == (200, b"x" * 10_000 + b"y!")
+        hint, head = client.heads[number]
+        assert (hint[b":status"], hint[b"link"]) == (b"103", b"</a.css>; rel=preload")
+        assert head[b"x-name"] == b"value"
+        assert (await client.response(client.request((b":path", b"/raises"))))[0] == 500
+        number = client.request((b":path", b"/left"))
+        await until(lambda: told)
+        client.h2.reset_stream(number)
+        client.flush()
+        await until(lambda: len(told) == 2)
+        assert told[1] == {"type": "http.disconnect"}
