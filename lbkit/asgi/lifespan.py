@@ -24,8 +24,8 @@ class Lifespan:
     not know the protocol, which shows by an exception at its first message, is served without it.
     """
 
-    def __init__(self, app: App, *, startup_timeout: float = 60.0, shutdown_timeout: float = 10.0) -> None:
-        """Both in seconds; hypercorn's are 60."""
+    def __init__(self, app: App, *, startup_timeout: float = 60.0, shutdown_timeout: float = 60.0) -> None:
+        """Both in seconds; the defaults are hypercorn's."""
         self.state: dict[str, Any] = {}
         self._app = app
         self._startup_timeout = startup_timeout

@@ -182,7 +182,7 @@ def serve(
     trusted: Container[str] = LOOPBACK,
     stop_timeout: float = 10.0,
     startup_timeout: float = 60.0,
-    shutdown_timeout: float = 10.0,
+    shutdown_timeout: float = 60.0,
     sock: socket.socket | None = None,
     max_concurrent: int = 0,
     blocked: float = 0.0,

@@ -93,7 +93,7 @@ def _server_options(command: Command) -> Command:
             "--shutdown-timeout",
             metavar="SECONDS",
             type=click.FloatRange(0),
-            default=10.0,
+            default=60.0,
             show_default=True,
             help="How long after that the application may take to stop (lifespan).",
         ),
