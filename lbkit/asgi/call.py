@@ -91,7 +91,7 @@ class HttpCall:
                 self.exchange.send_interim(103, [(b"Link", bytes(link)) for link in message["links"]])
         elif kind == "http.response.pathsend":
             self._check_order(kind)
-            part = await asyncio.to_thread(opened, message["path"])
+            part = await _opened(message["path"])
             try:
                 await self._file(part, more=False)
             finally:
@@ -176,3 +176,18 @@ class HttpCall:
         passed on is the client's."""
         is_clients = not (self.exchange.ended if error is None else self.exchange.started)
         return self.client_error if self.client_error is not None and is_clients else error
+
+
+async def _opened(path: str) -> FilePart:
+    """`opened`, by a thread."""
+    opening = asyncio.ensure_future(asyncio.to_thread(opened, path))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close)  # nothing stops the thread, and it opens the file
+        raise
+
+
+def _close(opening: asyncio.Future[FilePart]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        os.close(opening.result().descriptor)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from lbkit.asgi import AsgiHandler
 from lbkit.asgi.types import App, Receive, Scope, Send
 from tests.exchange.h2_client import h2_site
 from tests.exchange.wire import LAST_GET, ask
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 START = {"type": "http.response.start", "status": 200, "headers": []}
 ALL = bytes(range(256)) * 4096
@@ -174,6 +176,43 @@ async def test_a_file_that_shrinks_in_the_middle(path: Path, monkeypatch: pytest
     answer = await cut_off(sending(START, path_send(path), caught=caught))
     assert len(answer) < len(ALL)
     assert str(caught[0]) == "the file changed while it was sent"
+
+
+async def test_a_call_that_is_cancelled_while_the_file_is_opened_leaves_nothing_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lbkit.asgi.call as call
+
+    real, parts = call.opened, list[Any]()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(name: str) -> Any:
+        begun.set()
+        go_on.wait(10)
+        parts.append(real(name))
+        return parts[0]
+
+    monkeypatch.setattr(call, "opened", slow)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(START)
+        sending = asyncio.ensure_future(send(path_send(path)))
+        await asyncio.to_thread(begun.wait, 10)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await send({"type": "http.response.body", "body": b"otherwise"})
+
+    assert (await ask(AsgiHandler(app), LAST_GET)).endswith(b"otherwise")
+    go_on.set()
+
+    def is_closed() -> bool:
+        try:
+            os.fstat(parts[0].descriptor)
+        except OSError:
+            return True
+        return False
+
+    await until(lambda: parts and is_closed())
 
 
 @on_both_loops
