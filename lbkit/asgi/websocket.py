@@ -252,7 +252,8 @@ class WebSocket(asyncio.Protocol):
                     if self._phase is _Phase.OVER or self._is_full:
                         break
             except ParseFailed as error:
-                self._fail(error.code, str(error))
+                is_too_big = error.code is CloseReason.MESSAGE_TOO_BIG  # found while it was inflated
+                self._fail(error.code, self._too_big if is_too_big else str(error))
         is_full = self._is_full
         if is_full != self._is_read_paused and not self._transport.is_closing():
             self._is_read_paused = is_full
@@ -260,6 +261,10 @@ class WebSocket(asyncio.Protocol):
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+    @property
+    def _too_big(self) -> str:
+        return f"a message may have {self._settings.max_message} bytes"
 
     def _take(self, frame: Frame) -> None:
         opcode, payload = frame.opcode, frame.payload
@@ -280,7 +285,7 @@ class WebSocket(asyncio.Protocol):
             size = len(payload.encode())
         self._size += size
         if self._size > self._settings.max_message:
-            self._fail(1009, f"a message may have {self._settings.max_message} bytes")
+            self._fail(1009, self._too_big)
             return
         parts = self._parts
         if not is_last:
