@@ -11,6 +11,7 @@ from lbkit.asgi.files import opened, part_of
 from lbkit.asgi.types import Message
 from lbkit.errors import ClientError
 from lbkit.exchange import Exchange
+from lbkit.exchange.disk import on_disk
 from lbkit.exchange.file_part import FilePart
 from lbkit.http.messages import Headers, get, without
 from lbkit.http.trailers import passable, takes_trailers
@@ -180,7 +181,7 @@ class HttpCall:
 
 async def _opened(path: str) -> FilePart:
     """`opened`, by a thread."""
-    opening = asyncio.ensure_future(asyncio.to_thread(opened, path))
+    opening = on_disk(opened, path)
     try:
         return await asyncio.shield(opening)
     except asyncio.CancelledError:

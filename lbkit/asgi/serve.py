@@ -200,8 +200,8 @@ def serve(
     seconds its stack is logged; 0: never. *deadlines* true believes the field X-Envoy-Expected-Rq-Timeout-Ms
     of *trusted* neighbours, a text another one: see `lbkit.deadline`. With *cancel_on_disconnect* the task of
     a request whose client is gone is cancelled, and with it what it waits for. With *tls* it speaks HTTPS,
-    and HTTP/2 where that offers it. Raises ValueError for an address that is none; starting raises StartFailed
-    with a line that says what to do.
+    and HTTP/2 where that offers it. Raises ValueError for an address that is none; starting raises
+    StartFailed with a line that says what to do.
     """
     where = Address.parse(address) if isinstance(address, str) else address
     return AsgiServer(

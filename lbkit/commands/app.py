@@ -113,7 +113,7 @@ def _server_options(command: Command) -> Command:
         click.option(
             "--cancel-on-disconnect",
             is_flag=True,
-            help="Cancel the task of a request whose client is gone, and with it the query that it waits for.",
+            help="Cancel the task of a request whose client is gone, and with it the query it waits for.",
         ),
         click.option(
             "--tls-certificate",
