@@ -61,11 +61,14 @@ class Trait(IntFlag):
     RAW_TARGET = 4096
     """The target can be sent on as it came: it has no dot segments."""
     TE = 8192
+    CONDITION = 16384
+    """A condition or a range: the answer may be another than the whole."""
+    ACCEPTED_CODINGS = 32768
 
 
 _HOST, _LENGTH, _CODING, _CONNECTION, _CLOSE = 1, 2, 4, 8, 16
 _CLAIM, _EXPECT, _UPGRADE, _HOP, _DATE, _SERVER, _COOKIE, _RAW = 32, 64, 128, 256, 512, 1024, 2048, 4096
-_TE = 8192
+_TE, _CONDITION, _CODINGS = 8192, 16384, 32768
 _ONCE = _HOST | _LENGTH | _CODING | _CONNECTION | _EXPECT | _UPGRADE
 _FOR_ONE_HOP = _CONNECTION | _HOP | _UPGRADE | _CODING
 
@@ -85,6 +88,9 @@ _MEANINGS: dict[bytes, int] = {
     b"date": _DATE,
     b"server": _SERVER,
     b"cookie": _COOKIE,
+    b"accept-encoding": _CODINGS,
+    **dict.fromkeys((b"range", b"if-range", b"if-match", b"if-none-match"), _CONDITION),
+    **dict.fromkeys((b"if-modified-since", b"if-unmodified-since"), _CONDITION),
     b"via": _CLAIM,
     b"forwarded": _CLAIM,
     b"x-forwarded-for": _CLAIM,

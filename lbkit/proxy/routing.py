@@ -61,7 +61,9 @@ class RouteHandler:
             return partial(handler, exchange)
         work = begin(exchange)
         if work is None and self._known is not None and isinstance(handler, StaticFiles):
-            self._known.learn(exchange, handler)
+            route = self._table.place(exchange.request.host, exchange.request.path)
+            by_host = route is None or (not route.needs_more and route.target is handler)
+            self._known.learn(exchange, handler, by_host=by_host)
         return work
 
     def _choose(self, exchange: Exchange) -> Handler:

@@ -89,7 +89,7 @@ class _Known:
     def begin(self, exchange: Exchange) -> Work | None:
         work = self._files.begin(exchange)
         if work is None:
-            self._known.learn(exchange, self._files)
+            self._known.learn(exchange, self._files, by_host=True)
         return work
 
     async def __call__(self, exchange: Exchange) -> None:

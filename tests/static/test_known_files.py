@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lbkit.exchange import Exchange, Handler, HttpSettings
-from lbkit.http.routes import Route, RouteTable
+from lbkit.http.routes import FieldTest, Route, RouteTable
 from lbkit.proxy.routing import RouteHandler
 from lbkit.static import StaticFiles
 from lbkit.static.known_files import KnownFiles
@@ -111,7 +111,7 @@ async def test_what_is_known_is_bounded(root: Path) -> None:
     def begin(exchange: Exchange) -> object:
         work = files.begin(exchange)
         if work is None:
-            known.learn(exchange, files)
+            known.learn(exchange, files, by_host=True)
         learnt.append(len(known))
         return work
 
@@ -121,3 +121,78 @@ async def test_what_is_known_is_bounded(root: Path) -> None:
             await get(client, f"/a.txt?{number}")
             await get(client, f"/a.txt?{number}", X="x" * 3000)
     assert max(learnt) == 2 and learnt[-1] == 1
+
+
+@on_both_loops
+async def test_other_fields_are_surveyed_and_the_answer_is_the_same(root: Path) -> None:
+    async with site(handler_for(root)) as where, where.client() as client:
+        for path in ("/a.txt", "/b.txt"):
+            for method in ("GET", "HEAD"):
+                plain = await get(client, path, method)
+                for coding in ("gzip", "br, gzip;q=0", "identity"):
+                    first = await get(client, path, method, Accept_Encoding=coding)
+                    seen = begun(where)
+                    for number in range(3):
+                        fields = {"X_Number": str(number), "Cookie": f"a={number}", "Accept_Encoding": coding}
+                        again = await get(client, path, method, **fields)
+                        assert {**again[1], "date": ""} == {**first[1], "date": ""} and again[2] == first[2]
+                    assert not seen
+                assert (await get(client, path, method, Cookie="b=c"))[1:] == plain[1:]
+
+
+@on_both_loops
+async def test_a_condition_among_other_fields_is_kept(root: Path) -> None:
+    async with site(handler_for(root)) as where, where.client() as client:
+        tag = (await get(client, "/a.txt"))[1]["etag"]
+        await get(client, "/a.txt", Cookie="a=1")
+        assert (await get(client, "/a.txt", Cookie="a=2", If_None_Match=tag))[0] == 304
+        assert (await get(client, "/a.txt", Cookie="a=3", Range="bytes=1-2"))[2] == b"12"
+        assert (await get(client, "/a.txt", Cookie="a=4", Connection="close"))[1]["connection"] == "close"
+
+
+@on_both_loops
+async def test_another_host_is_another_route(root: Path) -> None:
+    other = root / "other"
+    other.mkdir()
+    (other / "a.txt").write_text("other")
+    routes: list[Route[Handler]] = [Route("b", "/", StaticFiles(other)), Route(None, "/", StaticFiles(root))]
+    async with site(RouteHandler(RouteTable(routes))) as where, where.client() as client:
+        for number in range(3):
+            for host, text in (("a", b"0123456789"), ("b", b"other"), ("c", b"0123456789")):
+                client.send(b"GET /a.txt HTTP/1.1\r\nHost: %b\r\nX: %d\r\n\r\n" % (host.encode(), number))
+                assert (await client.response())[2] == text
+
+
+@on_both_loops
+async def test_a_route_that_asks_for_a_field_is_not_learnt_by_its_line(root: Path) -> None:
+    other = root / "other"
+    other.mkdir()
+    (other / "a.txt").write_text("other")
+    beta = FieldTest(b"x-beta", b"1")
+    routes: list[Route[Handler]] = [
+        Route(None, "/", StaticFiles(other), tests=(beta,)),
+        Route(None, "/", StaticFiles(root)),
+    ]
+    async with site(RouteHandler(RouteTable(routes))) as where, where.client() as client:
+        for number in range(3):
+            assert (await get(client, "/a.txt", Cookie=f"a={number}"))[2] == b"0123456789"
+            assert (await get(client, "/a.txt", Cookie=f"a={number}", X_Beta="1"))[2] == b"other"
+
+
+@on_both_loops
+async def test_lines_are_bounded_too(root: Path) -> None:
+    known, files = KnownFiles(most=2), StaticFiles(root)
+
+    def begin(exchange: Exchange) -> object:
+        work = files.begin(exchange)
+        if work is None:
+            known.learn(exchange, files, by_host=True)
+        return work
+
+    async with site(files) as where, where.client() as client:
+        where.http.begin = begin  # type: ignore[assignment]
+        for number in range(50):
+            await get(client, f"/a.txt?{number % 5}")
+            client.send(b"GET /a.txt HTTP/1.1\r\nHost: h%d\r\n\r\n" % number)
+            await client.response()
+            assert len(known._lines) <= 2 and all(len(hosts) <= 16 for hosts in known._lines.values())
