@@ -2,9 +2,9 @@
 
 Clients say the same, byte for byte, whenever they ask for a file again: what a whole request led to the last
 time it leads to this time, for route and file depend on nothing else. So it is looked up as it came and
-answered without being read. Of one with other fields than before the first line is looked up, and then its
-fields are surveyed: route and file depend on Host alone among them (a route that asks for more is not learnt
-so), and the answer on the codings that the client takes, unless there is a condition or a range.
+answered without being read. Of one with another query or other fields than before, method and path are looked
+up and the fields surveyed: route and file depend on Host alone among them (a route that asks for more is not
+learnt so), and the answer on the codings that the client takes, unless there is a condition or a range.
 
 The memory of the file says itself how long it is to be believed; where it is not, the request goes the
 ordinary way.
@@ -12,6 +12,7 @@ ordinary way.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lbkit.exchange import Exchange, HttpProtocol
@@ -25,6 +26,7 @@ _LENGTH = int(Trait.CONTENT_LENGTH)
 _NOT_PLAIN = int(Trait.CLOSE | Trait.CONTENT_LENGTH | Trait.TRANSFER_ENCODING | Trait.EXPECT | Trait.UPGRADE)
 _SPECIAL = _NOT_PLAIN | int(Trait.CONDITION)
 _CODINGS = int(Trait.ACCEPTED_CODINGS)
+_LINE = re.compile(rb"((?:GET|HEAD) /[^ ?]*)(?:\?[!\"$-~]*)? HTTP/1\.1")
 _LONGEST = 2048
 _MOST_HOSTS = 16
 
@@ -41,12 +43,12 @@ class KnownFiles:
     """Requests of one listener, as they came, and what they led to."""
 
     def __init__(self, most: int = 1024) -> None:
-        """*most* requests of at most 2 KiB are known, and as many first lines; then all are forgotten, and
-        learnt anew."""
+        """*most* requests of at most 2 KiB are known, and as many paths; then all are forgotten, and learnt
+        anew."""
         self._most = most
         self._known: dict[bytes, _Known] = {}
         self._lines: dict[bytes, dict[bytes, _Known]] = {}
-        """By first line and Host."""
+        """By method and path as they come, and Host."""
 
     def __len__(self) -> int:
         return len(self._known)
@@ -66,7 +68,8 @@ class KnownFiles:
 
     def _answer_similar(self, wire: HttpProtocol, data: bytes) -> bool:
         """Answer a request that has other fields than the one which is known."""
-        hosts = self._lines.get(data[: data.find(b"\r\n")])
+        line = _LINE.fullmatch(data, 0, data.find(b"\r\n"))
+        hosts = self._lines.get(line[1]) if line is not None else None
         if hosts is None or len(data) > wire.limits.head_size or data.find(b"\r\n\r\n") + 4 != len(data):
             return False
         seen = survey_request(data, wire.limits.fields)
@@ -99,8 +102,9 @@ class KnownFiles:
         if plain is None or plain.traits & _NOT_PLAIN or exchange.changes is not None:
             return
         known = _Known(files, request.path, files.accepted(request), request.method == "HEAD")
-        if by_host and len(plain.lines[0]) <= _LONGEST and len(plain.host) <= _LONGEST:
-            self._learn_line(plain.lines[0], plain.host, known)
+        line = _LINE.fullmatch(plain.lines[0])
+        if by_host and line is not None and len(line[1]) + len(plain.host) <= _LONGEST:
+            self._learn_line(line[1], plain.host, known)
         if files.is_special(request):
             return
         data = b"\r\n".join(plain.lines) + b"\r\n\r\n"
