@@ -256,5 +256,6 @@ class _Run:
         if self._request_told:
             exchange.take()
             self._call.request_told = True
+            self._wire.body_taken()  # else a client whose body was long is not read from, nor seen to leave
         if self._head is not None:
             self._call.begin(*self._head)

@@ -13,9 +13,9 @@ import pytest
 
 from lbkit.asgi import AsgiHandler
 from lbkit.asgi.types import App, Message, Receive, Scope, Send
-from lbkit.exchange import HttpProtocol
+from lbkit.exchange import HttpProtocol, HttpSettings
 from tests.exchange.wire import GET, Client, Site, site
-from tests.support.loops import on_both_loops
+from tests.support.loops import on_both_loops, until
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]}
 POST = b"POST /a/b?c=d HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\nbody"
@@ -139,6 +139,26 @@ async def test_an_app_that_waits_for_the_disconnect(monkeypatch: pytest.MonkeyPa
         await got.client.close()
         async with asyncio.timeout(5):
             assert (await told.get())["type"] == "http.disconnect"
+
+
+@on_both_loops
+async def test_a_client_that_leaves_after_a_long_body_is_seen() -> None:
+    told: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        told.append(await receive())
+        told.append(await receive())
+
+    longest_held = HttpSettings(body_buffer=3)  # of one byte more the connection is not read from
+    async with site(AsgiHandler(app), longest_held) as where, where.client() as client:
+        client.send(POST)
+        await until(lambda: len(told) == 1)
+        await client.close()
+        await until(lambda: len(told) == 2)
+    assert told == [
+        {"type": "http.request", "body": b"body", "more_body": False},
+        {"type": "http.disconnect"},
+    ]
 
 
 @on_both_loops
