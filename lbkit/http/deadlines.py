@@ -22,7 +22,7 @@ _MILLISECONDS = re.compile(rb"[0-9]{1,10}")
 def untold(headers: Headers, name: bytes) -> Headers:
     """*headers* without the field *name*, however it is spelled: applications that get fields as CGI
     variables cannot tell ``-`` from ``_``."""
-    wanted = name.lower()
+    wanted = name.lower().replace(b"_", b"-")
     return [field for field in headers if field[0].lower().replace(b"_", b"-") != wanted]
 
 
