@@ -16,7 +16,7 @@ from lbkit.exchange.file_part import FilePart
 from lbkit.http.messages import Headers, get, without
 from lbkit.http.trailers import passable, takes_trailers
 
-__all__ = ["HttpCall", "cancel_when_gone"]
+__all__ = ["HttpCall", "cancel_when_gone", "own_failure"]
 
 
 def cancel_when_gone(exchange: Exchange, task: asyncio.Task[None] | None) -> None:
@@ -30,6 +30,20 @@ def cancel_when_gone(exchange: Exchange, task: asyncio.Task[None] | None) -> Non
         cancel()
     else:
         exchange.on_disconnect = cancel
+
+
+def own_failure(error: BaseException) -> Exception:
+    """What the application failed by, where it ended with *error*, a cancellation or SystemExit.
+
+    Neither may end more than this one request where nobody but the application has brought it about: by
+    waiting for something that was cancelled, or by sys.exit. Raises *error* where the task was cancelled.
+    """
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+        raise error
+    failure = RuntimeError(f"the application ended with {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
 
 
 class HttpCall:

@@ -21,7 +21,7 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from lbkit.asgi.call import HttpCall, cancel_when_gone
+from lbkit.asgi.call import HttpCall, cancel_when_gone, own_failure
 from lbkit.asgi.due import Due
 from lbkit.asgi.types import App, Message, Scope
 from lbkit.exchange import HttpProtocol
@@ -168,10 +168,13 @@ class _Run:
                 cancel_when_gone(self._call.exchange, self._task)
         try:
             await app(scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            if not self._has_landed:
-                self._wire.abort()
-            raise
+        except (asyncio.CancelledError, SystemExit) as error:
+            try:
+                failure = own_failure(error)
+            except asyncio.CancelledError:
+                if not self._has_landed:
+                    self._wire.abort()
+                raise
         except Exception as error:  # noqa: BLE001 - a bug of the application: logged whole
             failure = error
         if not self._has_landed:

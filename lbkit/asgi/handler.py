@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Container, Mapping
 from typing import Any
 
-from lbkit.asgi.call import HttpCall, cancel_when_gone
+from lbkit.asgi.call import HttpCall, cancel_when_gone, own_failure
 from lbkit.asgi.due import Due
 from lbkit.asgi.express import Express
 from lbkit.asgi.scope import claimed, http_scope, scope_of, websocket_scope
@@ -76,6 +76,8 @@ class AsgiHandler:
             cancel_when_gone(exchange, asyncio.current_task())
         try:
             await app(scope, call.receive, call.send)
+        except (asyncio.CancelledError, SystemExit) as error:
+            failure = own_failure(error)
         except Exception as error:  # noqa: BLE001 - raised below
             failure = error
         failure = call.judged(failure)
@@ -111,6 +113,8 @@ class AsgiHandler:
             code = 1000
         except ClientGone:
             pass  # the application only passed on what the client did
+        except (asyncio.CancelledError, SystemExit) as error:
+            raise own_failure(error) from error
         finally:
             try:
                 await websocket.finish(code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import Any
 
 import pytest
@@ -110,6 +111,30 @@ async def test_an_app_that_raises_before_and_after_the_start(caplog: pytest.LogC
             await answered(after)
         assert (await answered(late)).endswith(b"\r\n\r\nx")
     assert all(word in caplog.text for word in ("boom", "bang", "late"))
+
+
+@on_both_loops
+@pytest.mark.parametrize("way", ["/cancelled", "/exit"])
+async def test_an_app_that_ends_in_a_strange_way_fails_one_request(
+    way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/cancelled":
+            work = asyncio.ensure_future(asyncio.sleep(1000))
+            work.cancel("by the application")
+            await work
+        if scope["path"] == "/exit":
+            sys.exit("by the application")
+        await sending(START, {"type": "http.response.body", "body": b"x"})(scope, receive, send)
+
+    async with site(AsgiHandler(app)) as where, where.client() as client:
+        for ordinary in (b"", b"Expect:\r\n"):
+            client.send(b"GET %b HTTP/1.1\r\nHost: h\r\n%b\r\n" % (way.encode(), ordinary))
+            assert (await client.response())[0] == 500
+            client.send(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (await client.response())[2] == b"x"
+    assert caplog.text.count(f"the handler of {way.encode()!r} failed") == 2
+    assert caplog.text.count("by the application") >= 2
 
 
 @on_both_loops

@@ -282,13 +282,18 @@ async def test_an_application_that_raises(caplog: pytest.LogCaptureFixture) -> N
     async def early(scope: Scope, receive: Receive, send: Send) -> None:
         raise KeyError("bang")
 
+    async def cancelled(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "websocket.accept"})
+        raise asyncio.CancelledError("burst")
+
     with caplog.at_level(logging.ERROR, "lbkit.http"):
-        async with opened(late) as (peer, _, _):
-            assert (await peer.told())[0] == 1011
-            peer.client.send(peer.close(1011))
-            await peer.client.rest()
+        for talk in (late, cancelled):
+            async with opened(talk) as (peer, _, _):
+                assert (await peer.told())[0] == 1011
+                peer.client.send(peer.close(1011))
+                await peer.client.rest()
         assert (await denied(early))[0] == 500
-    assert "boom" in caplog.text and "bang" in caplog.text
+    assert all(word in caplog.text for word in ("boom", "bang", "burst"))
 
 
 async def denied(talk: Talk, handshake: bytes = HANDSHAKE) -> tuple[int, dict[str, str], bytes]:
