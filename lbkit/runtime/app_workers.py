@@ -189,10 +189,15 @@ class AppWorkers:
     async def _revive(self, dead: _Process) -> None:
         while self._current.get(dead.number) is dead and not self._is_stopping:
             try:
-                self._current[dead.number] = await self._run(dead.number)
+                new = await self._run(dead.number)
             except StartFailed as error:  # no descriptors or memory at the moment
                 logger.error("%s", error)
                 await asyncio.sleep(_LOOK)
+                continue
+            if self._current[dead.number] is dead:
+                self._current[dead.number] = new
+            else:  # a restart was faster
+                self._do(self._retire(new))
 
     async def _restart(self) -> None:
         for number in range(1, self._count + 1):
@@ -206,7 +211,6 @@ class AppWorkers:
         async with self._replacing:
             if self._is_stopping:
                 return False
-            old = self._current[number]
             try:
                 new = await self._run(number)
             except StartFailed as error:
@@ -221,7 +225,8 @@ class AppWorkers:
                 )
                 _kill(new)
                 return False
-            self._current[number] = new
+            # What is there now: the one of before may have died meanwhile, and have been replaced.
+            old, self._current[number] = self._current[number], new
             self._do(self._retire(old))
             return True
 

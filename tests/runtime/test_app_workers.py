@@ -26,6 +26,8 @@ async def app(scope, receive, send):
         if os.path.exists("broken"):
             await send({"type": "lifespan.startup.failed", "message": "no database"})
             return
+        while os.path.exists("slow"):
+            await asyncio.sleep(0.02)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await send({"type": "lifespan.shutdown.complete"})
@@ -122,6 +124,30 @@ async def test_a_restart_with_a_broken_app_changes_nothing(
         await until(lambda: "restart given up" in caplog.text)
         assert "no database" in caplog.text and workers.pids == before
         assert await ask(workers.address) in before.values()
+
+
+def children() -> int:
+    """Processes that this one has started and that run."""
+    return len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
+async def test_one_that_dies_while_it_is_replaced_is_replaced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with running(tmp_path, 1) as workers:
+        old, before = workers.pids[1], children()
+        (tmp_path / "slow").touch()
+        workers.restart()
+        await until(lambda: children() == before + 1)
+        os.kill(old, signal.SIGKILL)
+        await until(lambda: workers.pids[1] != old)  # it has a successor, and the restart's is still to come
+        assert children() == before + 1
+        successor = workers.pids[1]
+        (tmp_path / "slow").unlink()
+        await until(lambda: workers.pids[1] != successor)
+        await until(lambda: children() == before)
+        assert await ask(workers.address) == workers.pids[1]
 
 
 async def test_one_that_has_answered_enough_is_replaced(tmp_path: Path) -> None:
