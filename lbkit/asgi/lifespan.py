@@ -47,6 +47,9 @@ class Lifespan:
         except TimeoutError:
             await self._cancel()
             raise AppFailed(f"the application did not start within {self._startup_timeout:g} s") from None
+        except asyncio.CancelledError:
+            await self._cancel()
+            raise
         if self._failure is not None:
             await self._cancel()
             raise AppFailed(f"the application failed to start: {self._failure}")

@@ -67,6 +67,24 @@ async def test_a_start_that_never_ends() -> None:
         await Lifespan(app, startup_timeout=0.01).startup()
 
 
+async def test_a_start_that_nobody_waits_for_any_more_is_ended() -> None:
+    ended: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            ended.append(True)
+
+    starting = asyncio.create_task(Lifespan(app).startup())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert ended == [True]
+
+
 @pytest.mark.parametrize("way", ["hangs", "fails", "dies"])
 async def test_stops_that_go_wrong_are_logged(way: str, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
