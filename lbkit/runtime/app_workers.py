@@ -80,6 +80,9 @@ class AppWorkers:
         self._backoffs = {number: Backoff(longest=5.0, steady=_STEADY) for number in range(1, count + 1)}
         self._tasks: set[asyncio.Task[object]] = set()
         self._replacing = asyncio.Lock()
+        self._restarting = asyncio.Lock()
+        self._restart_is_due = False
+        """Whether one was asked for that has not begun."""
         self._is_up = self._is_stopping = False
 
     @property
@@ -105,8 +108,13 @@ class AppWorkers:
         self._is_up = True
 
     def restart(self) -> None:
-        """Replace the workers one after the other, as after new code was put in place."""
-        self._do(self._restart())
+        """Replace the workers one after the other, as after new code was put in place.
+
+        One more, and no more than that, follows a restart that is under way.
+        """
+        if not self._restart_is_due:
+            self._restart_is_due = True
+            self._do(self._restart())
 
     async def close(self) -> None:
         """Stop all: requests may end. Where this is cancelled, and after a while, they are killed."""
@@ -200,11 +208,13 @@ class AppWorkers:
                 self._do(self._retire(new))
 
     async def _restart(self) -> None:
-        for number in range(1, self._count + 1):
-            if not await self._replace(number):
-                logger.log(self._problem, "restart given up: worker %d goes on as it was", number)
-                return
-        logger.info("restarted: %d workers", self._count)
+        async with self._restarting:
+            self._restart_is_due = False
+            for number in range(1, self._count + 1):
+                if not await self._replace(number):
+                    logger.log(self._problem, "restart given up: worker %d goes on as it was", number)
+                    return
+            logger.info("restarted: %d workers", self._count)
 
     async def _replace(self, number: int) -> bool:
         """Put a new process in the place before the old one is told to stop; False where none comes up."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -70,6 +71,11 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
+def children() -> int:
+    """Processes that this one has started and that run."""
+    return len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
 @pytest.mark.parametrize(
     ("requests", "memory", "worn"), [(0, 0, False), (9, 99, False), (10, 99, True), (9, 100, True)]
 )
@@ -113,6 +119,26 @@ async def test_a_rolling_restart_loses_no_request(tmp_path: Path) -> None:
         assert len(served) > 2 and await ask(workers.address) in workers.pids.values()
 
 
+async def test_restarts_that_are_asked_for_meanwhile_are_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def restarts() -> int:
+        return caplog.text.count("restarted: 1 workers")
+
+    caplog.set_level(logging.INFO, "lbkit")
+    async with running(tmp_path, 1) as workers:
+        before = children()
+        workers.restart()
+        await until(lambda: children() == before + 1)
+        for _ in range(5):
+            workers.restart()
+        await until(lambda: restarts() == 2)
+        second = workers.pids
+        await until(lambda: children() == before)
+        await asyncio.sleep(0.2)  # a third one would have begun
+        assert workers.pids == second and children() == before and restarts() == 2
+
+
 async def test_a_restart_with_a_broken_app_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -124,11 +150,6 @@ async def test_a_restart_with_a_broken_app_changes_nothing(
         await until(lambda: "restart given up" in caplog.text)
         assert "no database" in caplog.text and workers.pids == before
         assert await ask(workers.address) in before.values()
-
-
-def children() -> int:
-    """Processes that this one has started and that run."""
-    return len(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
 async def test_one_that_dies_while_it_is_replaced_is_replaced_once(
