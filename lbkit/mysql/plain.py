@@ -95,7 +95,10 @@ def _without_quoted(text: bytes) -> bytes:
 
 
 def _stand_in(found: re.Match[bytes]) -> bytes:
-    return b" $ " if found[1] is None else b" "
+    """A blank for a comment, a word for a string; a quoted name stays, for it may be that of a schema."""
+    if found[1] is not None:
+        return b" "
+    return found[0] if found[0][:1] == b"`" else b" $ "
 
 
 def _read(text: bytes) -> str:
