@@ -90,8 +90,8 @@ def reply_to(request: Request, version: Version, now: float, rng: random.Random)
     """
     validators = version.validators
     status = evaluate(request.method, request.headers, validators, now)
-    if status == 304:
-        return Reply(304, version.common_fields())
+    if status == 304:  # it has no content that would be coded (RFC 9110 §15.4.5; as nginx)
+        return Reply(304, without(version.common_fields(), {b"content-encoding"}))
     if status != 200:
         return Reply(status, [], is_error=True)
     ranges = _wanted(request, version, now)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -16,9 +17,9 @@ ETAG = VERSION.validators.etag
 DATE, EARLIER = format_date(MODIFIED), format_date(MODIFIED - 1)
 
 
-def ask(method: str = "GET", **fields: bytes) -> Reply:
+def ask(method: str = "GET", version: Version = VERSION, **fields: bytes) -> Reply:
     headers: Headers = [(name.replace("_", "-").encode(), value) for name, value in fields.items()]
-    return reply_to(Request(method, Target(b"/", b"/", b""), headers), VERSION, 1.7e9, random.Random(1))
+    return reply_to(Request(method, Target(b"/", b"/", b""), headers), version, 1.7e9, random.Random(1))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,9 @@ def test_a_304_says_what_a_cache_needs() -> None:
     reply = ask(If_None_Match=ETAG)
     assert not reply.body
     assert [name for name, _ in reply.headers] == [b"ETag", b"Last-Modified", b"Cache-Control"]
+    coded = replace(VERSION, fields=((b"Vary", b"Accept-Encoding"), (b"Content-Encoding", b"gzip")))
+    reply = ask(version=coded, If_None_Match=ETAG)
+    assert [name for name, _ in reply.headers] == [b"ETag", b"Last-Modified", b"Vary"]
 
 
 def test_one_range() -> None:
