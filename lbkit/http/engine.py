@@ -193,7 +193,7 @@ class ServerEngine:
         if self._request is not None or self._fresh or self._held:
             return None
         end = data.find(b"\r\n\r\n") + 4
-        if end != len(data) or end > self.limits.head_size:
+        if end != len(data) or end < 4 or end > self.limits.head_size:
             return None
         try:
             request = parse_request(data, self.limits.fields)

@@ -102,6 +102,15 @@ def test_a_request_keeps_the_case_of_its_fields() -> None:
     assert (request.method, request.version, request.has_body) == ("GET", "1.1", False)
 
 
+@pytest.mark.parametrize("size", range(len(GET)))
+def test_the_beginning_of_a_request_is_no_whole_one(size: int) -> None:
+    engine = ServerEngine()
+    assert engine.take_whole(GET[:size]) is None
+    assert engine.awaits_head and not engine.buffered
+    engine.receive(GET)
+    assert isinstance(engine.next_event(), Request)
+
+
 def test_an_absolute_target_rules_over_host() -> None:
     engine = ServerEngine()
     engine.receive(b"GET http://b.example:81/x HTTP/1.1\r\nHost: a.example\r\nA: b\r\n\r\n")
