@@ -508,6 +508,7 @@ class Forwarder:
 
         def over(error: Exception | None) -> None:
             if error is None:
+                exchange.on_disconnect = None  # from here on the connection is another's
                 attempt.settle()
             if done.done():
                 return

@@ -412,3 +412,28 @@ async def test_a_retry_that_stands_in_line_takes_nothing_of_the_budget() -> None
         await until(lambda: pool.open_sessions == 0)
         assert pool.start_retry(), "all of it is given back"
         assert not pool.start_retry()
+
+
+@on_both_loops
+async def test_a_client_that_is_lost_as_its_answer_comes_leaves_the_connection_to_others() -> None:
+    asked = asyncio.Event()
+
+    async def server(client: Client) -> None:
+        await client.reader.readuntil(b"\r\n\r\n")
+        asked.set()  # this answer comes by hand
+        await client.reader.readuntil(b"\r\n\r\n")
+        client.send(OK)
+        await client.reader.read()
+
+    async with upstream(server) as a, proxy(a.server) as lb:
+        async with lb.site.client() as client:
+            client.send(GET)
+            await asked.wait()
+            (wire,), (connection,) = lb.site.http.connections, lb.forwarder._watched
+            wire.abort()  # which the client's exchange hears of in the loop's next round
+            connection.data_received(OK)
+            await until(lambda: not lb.site.http.connections)
+        async with lb.site.client() as other:
+            other.send(GET)
+            assert (await other.response())[0] == 200
+        assert a.connections == 1 and lb.pool.open_sessions == 0
