@@ -13,9 +13,9 @@ Rejected: sendfile in a thread, always: a hand-over for each time that the socke
 the rest. Reading and writing in the loop: two copies, and it cannot be asked not to wait.
 
 A file must not change while it is sent: what has gone out is of the version before, and the length was
-promised. So it is looked at before each piece, and the connection is cut where it is another. What was handed to
-the kernel by then and waits for the client are the file's own pages: where it is written over in place, and not
-replaced by a rename, the client may get the new ones of them.
+promised. So it is looked at before each piece, and the connection is cut where it is another. What the kernel
+holds for the client by then are the file's own pages: where it is written over in place, and not replaced by
+a rename, the client may get the new ones of them.
 """
 
 from __future__ import annotations
