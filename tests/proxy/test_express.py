@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -19,6 +20,7 @@ from tests.proxy.upstreams import Behaviour, Proxy, Upstream, proxy, upstream
 from tests.support.loops import on_both_loops, until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OUR_DATE = re.compile(rb"\r\nDate: [A-Z][a-z]{2}, [^\r]*")  # a second may begin between two answers
 
 
 class Script:
@@ -121,8 +123,7 @@ async def seen(
         client.send(LAST_GET)
         with contextlib.suppress(ConnectionError):
             got += await client.rest()
-        lines = [line for line in got.split(b"\r\n") if not line.startswith(b"Date: T")]
-        return b"".join(script.requests[1:]), b"\r\n".join(lines)
+        return b"".join(script.requests[1:]), OUR_DATE.sub(b"", got)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
