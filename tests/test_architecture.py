@@ -40,6 +40,7 @@ PURE = (
     "proxy_protocol",
     "simulation",
     "mysql/dsn.py",
+    "mysql/gtid.py",
     "mysql/options.py",
     "mysql/results.py",
     "mysql/statements.py",
