@@ -57,6 +57,12 @@ class ServerFlavour(ABC):
     show_replication: str
     show_worker_errors: str
     """A query for the errors behind a vague one of `show_replication`; "" where that one tells all."""
+    semi_sync_options: tuple[str, ...]
+    """Arguments that make every server acknowledge what it has received, and wait for that as a primary."""
+    semi_sync_on: str
+    """Makes a primary wait. For the primary only: on a replica its own applier would wait."""
+    managed_options: tuple[str, ...]
+    """Further arguments of servers whose roles somebody else gives."""
     application_rights: str
     """Global rights of the application account: to see roles, lag and other sessions."""
 
@@ -116,8 +122,8 @@ class ServerFlavour(ABC):
         """SQL files of the share folder to feed it on standard input; none where it needs none."""
 
     @abstractmethod
-    def follow_sql(self, port: int, password: str) -> str:
-        """Point replication at the primary on *port*, by global transaction ids."""
+    def follow_sql(self, host: str, port: int, password: str) -> str:
+        """Point replication at the primary at *host* and *port*, by global transaction ids."""
 
     @abstractmethod
     def channel(self, row: Mapping[str, Any]) -> Channel:
@@ -156,6 +162,16 @@ class _MySQL(ServerFlavour):
         "SELECT last_error_message AS error FROM performance_schema.replication_applier_status_by_worker "
         "WHERE last_error_number <> 0"
     )
+    semi_sync_options = (
+        "--plugin-load-add=semisync_source.so",
+        "--plugin-load-add=semisync_replica.so",
+        "--rpl-semi-sync-replica-enabled=ON",
+        # Without an end: a wait that ends would acknowledge what only the primary has.
+        "--rpl-semi-sync-source-timeout=4294967295",
+        "--rpl-semi-sync-source-wait-point=AFTER_SYNC",
+    )
+    semi_sync_on = "SET GLOBAL rpl_semi_sync_source_enabled=ON"
+    managed_options = ("--plugin-load-add=mysql_clone.so",)
     application_rights = "PROCESS, REPLICATION CLIENT"
 
     def initialise_options(self, data: str) -> list[str]:
@@ -173,11 +189,11 @@ class _MySQL(ServerFlavour):
     def initialise_scripts(self) -> Sequence[str]:
         return ()
 
-    def follow_sql(self, port: int, password: str) -> str:
+    def follow_sql(self, host: str, port: int, password: str) -> str:
         # A primary that is told to stop waits up to 2 s for the thread that feeds a replica, and that
         # thread looks up only between heartbeats; so they are frequent.
         return (
-            f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='{HOST}', SOURCE_PORT={port}, "
+            f"CHANGE REPLICATION SOURCE TO SOURCE_HOST='{host}', SOURCE_PORT={port}, "
             f"SOURCE_USER='lbkit_replication', SOURCE_PASSWORD='{password}', SOURCE_AUTO_POSITION=1, "
             "GET_SOURCE_PUBLIC_KEY=1, SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, "
             "SOURCE_HEARTBEAT_PERIOD=0.25"
@@ -201,6 +217,13 @@ class _MariaDB(ServerFlavour):
     start_replication = "START SLAVE"
     show_replication = "SHOW SLAVE STATUS"
     show_worker_errors = ""
+    semi_sync_options = (
+        "--rpl-semi-sync-slave-enabled=ON",
+        "--rpl-semi-sync-master-timeout=4294967295",
+        "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
+    )
+    semi_sync_on = "SET GLOBAL rpl_semi_sync_master_enabled=ON"
+    managed_options = ()
     application_rights = "PROCESS, BINLOG MONITOR, SLAVE MONITOR"
 
     def initialise_options(self, data: str) -> list[str]:
@@ -217,9 +240,9 @@ class _MariaDB(ServerFlavour):
             "{}_sys_schema.sql",
         )
 
-    def follow_sql(self, port: int, password: str) -> str:
+    def follow_sql(self, host: str, port: int, password: str) -> str:
         return (
-            f"CHANGE MASTER TO MASTER_HOST='{HOST}', MASTER_PORT={port}, "
+            f"CHANGE MASTER TO MASTER_HOST='{host}', MASTER_PORT={port}, "
             f"MASTER_USER='lbkit_replication', MASTER_PASSWORD='{password}', "
             "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1"
         )

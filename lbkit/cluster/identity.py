@@ -27,6 +27,8 @@ class Identity:
     flavour: Flavour
     database: str = "app"
     primary: str = "mysql1"
+    has_roles: bool = False
+    """Whether the servers were given roles once; see `DatabaseCluster`, *managed*."""
     ports: dict[str, int] = field(default_factory=dict)
     accounts: Accounts = field(default_factory=_new_accounts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 
 from lbkit.cluster.child import Child, describe_exit
@@ -16,6 +17,7 @@ from lbkit.cluster.sql import Administration
 from lbkit.cluster.statedir import StateDir
 from lbkit.cluster.template import new_data_directory
 from lbkit.errors import ConnectFailed, StartFailed
+from lbkit.server import Address
 
 __all__ = ["Mysqld", "PortTaken", "free_port", "is_free"]
 
@@ -32,7 +34,8 @@ class PortTaken(StartFailed):
 class Mysqld:
     """The server *name* in *folder* (data/, log, accounts.sql), listening on 127.0.0.1:*port*.
 
-    It starts closed for writing; `open_for_writing` or `follow` give it a role. After it has ended
+    It starts closed for writing; `open_for_writing` or `follow` give it a role. *extra* are further
+    arguments. After it has ended
     by itself, `start` starts it again on the same data.
     """
 
@@ -46,6 +49,7 @@ class Mysqld:
         server_id: int,
         accounts: Accounts,
         database: str,
+        extra: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.port = port
@@ -56,6 +60,7 @@ class Mysqld:
         self._server_id = server_id
         self._accounts = accounts
         self._database = database
+        self._extra = tuple(extra)
         self._child: Child | None = None
 
     @property
@@ -83,6 +88,7 @@ class Mysqld:
             *self._program.options,
             *running_as(),
             *self._flavour.options(data, self.port, self._server_id),
+            *self._extra,
             f"--init-file={self.folder / 'accounts.sql'}",
         ]
         self._child = Child(self._state, self.name, command, self.folder / "log")
@@ -115,14 +121,26 @@ class Mysqld:
         async with self.administration() as admin:
             for statement in self._flavour.open_statements:
                 await admin.run(statement)
-            await admin.run(f"CREATE DATABASE IF NOT EXISTS `{self._database}`")
+            # Not IF NOT EXISTS, which is a transaction in any case, and so may wait for a replica.
+            if not await admin.run(f"SHOW DATABASES LIKE '{self._database}'"):
+                await admin.run(f"CREATE DATABASE `{self._database}`")
 
-    async def follow(self, port: int) -> None:
-        """Make it a replica of the primary on *port*, from where it was."""
+    async def wait_for_replicas(self) -> None:
+        """Let commits wait until a replica has received them, from now on."""
+        async with self.administration() as admin:
+            await admin.run(self._flavour.semi_sync_on)
+
+    async def is_writable(self) -> bool:
+        """Whether it takes writes. Raises ConnectFailed."""
+        async with self.administration(5) as admin:
+            return not int((await admin.run("SELECT @@global.read_only AS closed"))[0]["closed"])
+
+    async def follow(self, primary: Address) -> None:
+        """Make it a replica of *primary*, from where it was."""
         async with self.administration() as admin:
             for statement in self._flavour.stop_replication:
                 await admin.run(statement)
-            await admin.run(self._flavour.follow_sql(port, self._accounts.replication))
+            await admin.run(self._flavour.follow_sql(primary.host, primary.port, self._accounts.replication))
             await admin.run(self._flavour.start_replication)
 
     async def channel(self) -> Channel | None:

@@ -5,15 +5,16 @@
 
 The directory is owned by one run at a time and keeps the data, the ports and the passwords for the next
 one. Replication is by global transaction ids, so a server that comes back continues where it was.
-There is no failover here: a primary that dies is started again and opened for writing again.
+There is no failover here: a primary that dies is started again and opened for writing again. With
+*managed* it is not, because that belongs to whoever moves the role, such as `lbkit.mysql.failover`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -21,12 +22,13 @@ from typing import Any, Literal
 from lbkit.cluster.backoff import Backoff
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
 from lbkit.cluster.ending import to_the_end
-from lbkit.cluster.flavours import HOST, Channel
+from lbkit.cluster.flavours import HOST, Channel, flavour_of
 from lbkit.cluster.identity import Identity
 from lbkit.cluster.mysqld import Mysqld, PortTaken, free_port, is_free
 from lbkit.cluster.report import Report, Silent
 from lbkit.cluster.statedir import StateDir
 from lbkit.errors import LbkitError, ServerError, StartFailed
+from lbkit.server import Address
 
 __all__ = ["DatabaseCluster", "RunningServer", "find_server_for"]
 
@@ -40,7 +42,11 @@ PORT_TRIES = 5
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """One server of the cluster; `dsn` carries the application account and its password."""
+    """One server of the cluster; `dsn` carries the application account and its password.
+
+    `admin_dsn` is the account with all rights, for who gives roles and takes them. `port` is the server's
+    own; the DSNs name the address that was given for it, where one was.
+    """
 
     name: str
     role: Literal["primary", "replica"]
@@ -48,6 +54,7 @@ class RunningServer:
     port: int
     dsn: str
     pid: int
+    admin_dsn: str = field(repr=False)
 
     @property
     def address(self) -> str:
@@ -61,6 +68,17 @@ class DatabaseCluster:
     Ports: those given (primary first), else those of the last run where still free, else free ones.
     With *supervise* a server that dies is started again, after 0.5 to 30 seconds; without it `wait`
     raises. What happens is told to *report*.
+
+    With *semi_sync* a commit is answered when a replica has received it. It is off unless asked for: a
+    primary whose replicas are gone then waits for them for as long as it takes, and without somebody who
+    decides otherwise that is worse for most than losing the last moment of a machine that has burnt down.
+
+    With *managed* the servers get roles when they are new, and never again: one that comes back is
+    read-only and follows nobody until somebody gives it a role. `primary` is then who was found to take
+    writes last; `find_primary` looks.
+
+    *addresses* says by name where servers are reached instead of at their own ports, such as at a proxy
+    that can cut them off: replicas follow, and DSNs name, what it holds at that moment.
 
     A command line calls `find_server_for` itself before it starts its event loop: a download can then be
     interrupted at once.
@@ -76,6 +94,9 @@ class DatabaseCluster:
         ports: Sequence[int] | None = None,
         database: str = "app",
         supervise: bool = False,
+        managed: bool = False,
+        semi_sync: bool = False,
+        addresses: Mapping[str, Address] | None = None,
         report: Report | None = None,
     ) -> None:
         if replicas < 0:
@@ -93,9 +114,13 @@ class DatabaseCluster:
         self._asked_ports = ports
         self._database = database
         self._supervise = supervise
+        self._managed = managed
+        self._semi_sync = semi_sync and replicas > 0
+        self._addresses = {} if addresses is None else addresses
         self._report = report or Silent()
         self._identity: Identity | None = None
         self._nodes: dict[str, Mysqld] = {}
+        self._new: list[Mysqld] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._over: asyncio.Future[None] | None = None
 
@@ -130,8 +155,13 @@ class DatabaseCluster:
     def _describe(self, node: Mysqld) -> RunningServer:
         known = self._known
         role: Literal["primary", "replica"] = "primary" if node.name == known.primary else "replica"
-        dsn = f"mysql://lbkit:{known.accounts.application}@{HOST}:{node.port}/{known.database}"
-        return RunningServer(node.name, role, HOST, node.port, dsn, node.pid)
+        where = f"{self._address(node)}/{known.database}"
+        dsn = f"mysql://lbkit:{known.accounts.application}@{where}"
+        admin = f"mysql://lbkit_admin:{known.accounts.admin}@{where}"
+        return RunningServer(node.name, role, HOST, node.port, dsn, node.pid, admin)
+
+    def _address(self, node: Mysqld) -> Address:
+        return self._addresses.get(node.name) or Address(HOST, node.port)
 
     @property
     def _known(self) -> Identity:
@@ -167,11 +197,36 @@ class DatabaseCluster:
         await self._identify()
         await _all(self._start_node(name, index) for index, name in enumerate(self._names()))
         self._known.save(self.directory)
-        await self._take_role(self._nodes[self._known.primary])
-        await _all(self._take_role(node) for node in self._nodes.values() if not self._is_primary(node))
+        await self._give_roles()
         self._over = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._watch(node)) for node in self._nodes.values()]
         self._tasks.append(asyncio.create_task(self._watch_replication()))
+
+    async def _give_roles(self) -> None:
+        known = self._known
+        primary = self._nodes[known.primary]
+        if self._managed and known.has_roles:
+            await _all(self._take_role(node) for node in self._new if node is not primary)
+            return
+        await self._take_role(primary)
+        await _all(self._take_role(node) for node in self._nodes.values() if node is not primary)
+        if self._semi_sync:
+            # Last: what opened it for writing would wait for replicas that did not follow yet.
+            await primary.wait_for_replicas()
+        known.has_roles = True
+        known.save(self.directory)
+
+    async def find_primary(self) -> RunningServer | None:
+        """Ask all servers who takes writes, and remember it; None where nobody does, or several do."""
+        nodes = list(self._nodes.values())
+        writable = await asyncio.gather(*(_is_writable(node) for node in nodes))
+        found = [node for node, open_ in zip(nodes, writable, strict=True) if open_]
+        if len(found) != 1:
+            return None
+        if found[0].name != self._known.primary:
+            self._known.primary = found[0].name
+            self._known.save(self.directory)
+        return self._describe(found[0])
 
     async def stop(self) -> None:
         """Stop all servers and give the directory up, also when cancelled meanwhile.
@@ -228,6 +283,8 @@ class DatabaseCluster:
         port = asked or (remembered if remembered and is_free(remembered) else free_port())
         for attempt in range(PORT_TRIES):
             node = self._nodes[name] = self._make(name, port)
+            if not (node.folder / "data").is_dir():
+                self._new.append(node)
             await node.prepare(self._report)
             try:
                 await node.start()
@@ -247,14 +304,20 @@ class DatabaseCluster:
             server_id=int(name.removeprefix("mysql")),
             accounts=self._known.accounts,
             database=self._database,
+            extra=self._extra(),
         )
+
+    def _extra(self) -> tuple[str, ...]:
+        flavour = flavour_of(self.program)
+        managed = flavour.managed_options if self._managed else ()
+        return (*managed, *(flavour.semi_sync_options if self._semi_sync else ()))
 
     async def _take_role(self, node: Mysqld) -> None:
         try:
             if self._is_primary(node):
                 await node.open_for_writing()
             else:
-                await node.follow(self._nodes[self._known.primary].port)
+                await node.follow(self._address(self._nodes[self._known.primary]))
                 await self._wait_until_following(node)
         except ServerError as error:
             raise StartFailed(f"{node.name}: {error}") from None
@@ -291,13 +354,16 @@ class DatabaseCluster:
             await asyncio.sleep(delay)
             try:
                 await node.start()
-                await self._take_role(node)
+                if not self._managed:
+                    if self._semi_sync and self._is_primary(node):
+                        await node.wait_for_replicas()
+                    await self._take_role(node)
             except LbkitError as error:
                 delay = backoff.after(0.0)
                 self._report.say(f"{node.name} did not come back: {error}; trying again in {delay:g} s")
                 await node.stop()
             else:
-                self._report.say(f"{node.name} is back")
+                self._report.say(f"{node.name} is back{', in no role' if self._managed else ''}")
                 return
 
     def _fail(self, error: ServerError) -> None:
@@ -311,6 +377,8 @@ class DatabaseCluster:
         told: dict[str, str] = {}
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
+            if self._managed:
+                await self.find_primary()
             for node in self._nodes.values():
                 with contextlib.suppress(LbkitError):  # a server that is down is told by `_watch`
                     if not self._is_primary(node):
@@ -321,6 +389,13 @@ class DatabaseCluster:
         if error != told.get(name, ""):
             told[name] = error
             self._report.say(f"{name} does not replicate: {error}" if error else f"{name} replicates again")
+
+
+async def _is_writable(node: Mysqld) -> bool:
+    try:
+        return bool(node.pid) and await node.is_writable()
+    except LbkitError:
+        return False  # one that cannot be asked takes no writes either
 
 
 def find_server_for(

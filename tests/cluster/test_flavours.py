@@ -38,7 +38,8 @@ def test_accounts_are_made_on_each_server_by_itself(words: ServerFlavour) -> Non
 
 
 def test_replication_finds_its_own_position(words: ServerFlavour) -> None:
-    sql = words.follow_sql(3307, "pw")
+    sql = words.follow_sql("10.0.0.7", 3307, "pw")
+    assert "'10.0.0.7'" in sql
     assert "3307" in sql
     assert "AUTO_POSITION=1" in sql or "USE_GTID=slave_pos" in sql
 

@@ -11,10 +11,12 @@ import pytest
 
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
 from lbkit.cluster.identity import Identity
+from lbkit.cluster.mysqld import Mysqld, free_port
 from lbkit.cluster.pair import DatabaseCluster, find_server_for
 from lbkit.cluster.report import LineReport
 from lbkit.cluster.statedir import StateDir, process_start
 from lbkit.errors import ServerError, StartFailed
+from lbkit.server import Address
 
 
 @pytest.fixture
@@ -187,3 +189,62 @@ async def test_before_the_start(tmp_path: Path) -> None:
 def test_two_servers_cannot_have_the_same_port(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="the same port"):
         DatabaseCluster(tmp_path, replicas=1, ports=[21000, 21000])
+
+
+async def test_a_managed_server_that_comes_back_has_no_role(tmp_path: Path, program: ServerProgram) -> None:
+    """Whoever manages the roles may have given its own to another one."""
+    cluster = DatabaseCluster(
+        tmp_path, program=program, supervise=True, managed=True, semi_sync=True, report=LineReport()
+    )
+    async with cluster:
+        assert (await cluster.find_primary()) == cluster.primary
+        first = cluster._nodes["mysql1"]
+        async with first.administration() as admin:
+            await admin.run("CREATE TABLE app.kept (id INT PRIMARY KEY)")
+            status = await admin.run("SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_%yes_tx'")
+            assert int(status[0]["Value"]) >= 1  # a replica had it before it was acknowledged
+        pid = first.pid
+        os.kill(pid, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while first.pid in (0, pid) or await cluster.find_primary() or not await answers(first):
+                await asyncio.sleep(0.05)
+        assert not await first.is_writable()
+        assert await first.channel() is None
+    async with DatabaseCluster(tmp_path, program=program, managed=True, semi_sync=True) as cluster:
+        assert await cluster.find_primary() is None
+
+
+async def answers(node: Mysqld) -> bool:
+    try:
+        return not await node.is_writable()
+    except ServerError:
+        return False
+
+
+async def test_servers_are_reached_where_it_is_said(tmp_path: Path, program: ServerProgram) -> None:
+    """As at a proxy that can cut them off."""
+    address = Address("127.0.0.1", free_port())
+    port = free_port()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copy(reader, other_writer), copy(other_reader, writer))
+
+    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+        except OSError:
+            pass  # the other end was reset
+        writer.close()
+
+    async with await asyncio.start_server(relay, address.host, address.port):
+        async with DatabaseCluster(
+            tmp_path, program=program, ports=[port, 0], addresses={"mysql1": address}
+        ) as cluster:
+            assert f"@{address}/app" in cluster.primary.dsn
+            assert f"@{address}/app" in cluster.primary.admin_dsn
+            assert cluster.primary.port == port
+            async with cluster._nodes["mysql2"].administration() as admin:
+                row = (await admin.run(cluster._nodes["mysql2"]._flavour.show_replication))[0]
+                assert address.port in row.values()
