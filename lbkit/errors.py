@@ -98,7 +98,16 @@ class ServerError(LbkitError):
 
 
 class ConnectFailed(ServerError):
-    """No connection to a server: refused, unreachable, or not in time."""
+    """No connection to a server: refused, unreachable, or not in time.
+
+    `code` is the number of a database server's own refusal, such as 1040 (too many connections), and `errno`
+    that of the system's; 0 where there is none.
+    """
+
+    def __init__(self, message: str, code: int = 0, errno: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
+        self.errno = errno
 
 
 class CheckFailed(ServerError):

@@ -59,15 +59,31 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
             program_name="lbkit",
         )
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+        self.ended = asyncio.Event()
 
     async def open(self) -> None:
         try:
             await self._connect()
+            self._watch(self._reader)
             await self.query(SESSION_SETUP)
         except BaseException:
             # aiomysql cleans up after errors, but not after a cancellation.
             self.close()
             raise
+
+    def _watch(self, reader: Any) -> None:
+        """Have `ended` set when the other side closes; the reader tells nobody but who reads."""
+        feed_eof, set_exception = reader.feed_eof, reader.set_exception
+
+        def at_eof() -> None:
+            feed_eof()
+            self.ended.set()
+
+        def at_error(error: BaseException) -> None:
+            set_exception(error)
+            self.ended.set()
+
+        reader.feed_eof, reader.set_exception = at_eof, at_error
 
     async def reset(self) -> None:
         await self._execute_command(COM_RESET_CONNECTION, "")
@@ -130,6 +146,10 @@ class Connection:
     def closed(self) -> bool:
         """Closed, or the server has closed it."""
         return bool(self._protocol.has_ended)
+
+    async def ended(self) -> None:
+        """Return as soon as the server has closed it, also while nothing is asked."""
+        await self._protocol.ended.wait()
 
     @property
     def in_transaction(self) -> bool:

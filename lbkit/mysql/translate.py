@@ -54,7 +54,11 @@ def connect_failed(error: BaseException, server: str) -> ConnectFailed:
         reason = str(error.args[-1])
     else:
         reason = type(error).__name__
-    return ConnectFailed(f"{server}: {reason}")
+    code = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else 0
+    # 2000 to 2999 are the client library's own numbers.
+    said = code if isinstance(code, int) and not 2000 <= code < 3000 else 0
+    errno = cause.errno if isinstance(cause, OSError) else None
+    return ConnectFailed(f"{server}: {reason}", said, errno or 0)
 
 
 def _kind(code: int, text: str) -> type[QueryFailed]:

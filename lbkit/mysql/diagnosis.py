@@ -1,0 +1,279 @@
+"""`diagnose`: what is the matter with a set of servers, as a value, before anybody does anything.
+
+Pure. The primary is dead only if it cannot be reached *and* none of the replicas that can be asked is
+connected to it any more (orchestrator's rule): what only we cannot reach is our own network's trouble.
+Who the primary is when it does not answer is told by its replicas, which keep its address, and else by who
+it was when it last answered.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from lbkit.mysql.gtid import GtidSet
+from lbkit.mysql.observation import Observation, Reach
+from lbkit.server import Address
+
+__all__ = ["Diagnosis", "Finding", "Trouble", "Verdict", "diagnose"]
+
+SHOWN = 200  # characters of a set of transactions that a message shows
+
+
+class Verdict(Enum):
+    """About the primary."""
+
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """The primary takes writes; something is wrong elsewhere, see the findings."""
+    PRIMARY_DEAD = "primary dead"
+    PRIMARY_UNREACHABLE = "primary unreachable"
+    """Its replicas still replicate, or nobody is left to ask."""
+    NO_PRIMARY = "no primary"
+    SPLIT = "split roles"
+    GROUP = "group without a primary"
+    """Group Replication elects one by itself, or waits for its majority."""
+
+
+class Trouble(Enum):
+    """With one server that is not the primary, or with how the primary is protected."""
+
+    DOWN = "down"
+    IDLE = "follows nobody"
+    STRAY = "follows another server"
+    BROKEN = "replication broken"
+    LAGGING = "too far behind"
+    ERRANT = "errant transactions"
+    OFFLINE = "offline"
+    UNPROTECTED = "primary does not wait for replicas"
+    WAITING = "primary waits for a replica"
+    MINORITY = "outside of the group's majority"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """*server* has *trouble*; `text` tells it, `cure` what is to be done."""
+
+    server: str
+    trouble: Trouble
+    text: str
+    cure: str = ""
+    errant: GtidSet | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """`verdict` with its `reason` in words, what is `to_do`, and what else was found."""
+
+    verdict: Verdict
+    primary: str | None
+    reason: str
+    to_do: str = ""
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def healthy(self) -> bool:
+        return self.verdict is Verdict.HEALTHY
+
+    def of(self, server: str) -> list[Finding]:
+        """What was found on *server*."""
+        return [finding for finding in self.findings if finding.server == server]
+
+
+def diagnose(
+    observations: Sequence[Observation],
+    addresses: Mapping[str, Address],
+    *,
+    primary_before: str | None = None,
+    max_lag: float = 10.0,
+) -> Diagnosis:
+    """*addresses* says by name where replicas follow a server; *max_lag* in seconds is "too far behind"."""
+    by_name = {one.name: one for one in observations}
+    names = {address: name for name, address in addresses.items()}
+    writable = [one for one in observations if one.answers and one.writable and one.in_majority]
+    if any(one.group for one in observations if one.answers):
+        return _group(observations, writable)
+    if len(writable) > 1:
+        return _split(writable, observations, names, primary_before)
+    if writable:
+        findings = tuple(_findings(writable[0], observations, names, max_lag))
+        return _with_primary(writable[0], findings)
+    followed = _followed(observations, names)
+    primary = by_name.get(followed or primary_before or "")
+    if primary is None or primary.answers:
+        return _without(primary, observations)
+    return _unreachable(primary, observations, names)
+
+
+def _with_primary(primary: Observation, findings: tuple[Finding, ...]) -> Diagnosis:
+    if not findings:
+        return Diagnosis(Verdict.HEALTHY, primary.name, f"{primary.name} takes writes")
+    reason = "; ".join(finding.text for finding in findings)
+    cures = "; ".join(dict.fromkeys(finding.cure for finding in findings if finding.cure))
+    return Diagnosis(Verdict.DEGRADED, primary.name, reason, cures, findings)
+
+
+def _split(
+    writable: Sequence[Observation],
+    observations: Sequence[Observation],
+    names: Mapping[Address, str],
+    before: str | None,
+) -> Diagnosis:
+    """The one that is meant: whom replicas follow, else who was it before; None where that is in doubt."""
+    open_ = [one.name for one in writable]
+    followed = {
+        names.get(one.link.source)
+        for one in observations
+        if one.answers and one.link and one.link.connected and not one.writable
+    } & set(open_)
+    meant = followed.pop() if len(followed) == 1 else None
+    if meant is None and not followed and before in open_:
+        meant = before
+    reason = f"{' and '.join(open_)} take writes at the same time"
+    others = ", ".join(name for name in open_ if name != meant)
+    to_do = f"close {others}" if meant else "close all of them but the right one: who that is, is in doubt"
+    return Diagnosis(Verdict.SPLIT, meant, reason, to_do)
+
+
+def _followed(observations: Sequence[Observation], names: Mapping[Address, str]) -> str | None:
+    """Whom most of the servers that answer have as their source."""
+    votes = Counter(
+        names[one.link.source]
+        for one in observations
+        if one.answers and one.link and one.link.source in names
+    )
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def _without(primary: Observation | None, observations: Sequence[Observation]) -> Diagnosis:
+    name = primary.name if primary else None
+    if primary is None and not any(one.answers for one in observations):
+        reason = "no server answers: " + ", ".join(f"{one.name} {one.reason}" for one in observations)
+        return Diagnosis(Verdict.NO_PRIMARY, None, reason, "start the servers, or mend the way to them")
+    why = f"{name} is read-only" if primary else "nobody follows anybody"
+    return Diagnosis(
+        Verdict.NO_PRIMARY, name, f"no server takes writes: {why}", "open the most advanced one for writing"
+    )
+
+
+def _unreachable(
+    primary: Observation, observations: Sequence[Observation], names: Mapping[Address, str]
+) -> Diagnosis:
+    replicas = [
+        one for one in observations if one.answers and one.link and names.get(one.link.source) == primary.name
+    ]
+    connected = [one.name for one in replicas if one.link and one.link.connected]
+    how = f"{primary.name} cannot be reached ({primary.reason or primary.reach.value})"
+    if connected:
+        reason = f"{how}, but {', '.join(connected)} still replicate from it"
+        to_do = "nothing: it may be only the way from here; its replicas are asked again"
+        return Diagnosis(Verdict.PRIMARY_UNREACHABLE, primary.name, reason, to_do)
+    if primary.reach is Reach.DENIED:
+        return Diagnosis(
+            Verdict.PRIMARY_UNREACHABLE, primary.name, f"{how}, but it lives", "let lbkit's account in"
+        )
+    if not replicas and not any(one.answers for one in observations):
+        return Diagnosis(
+            Verdict.PRIMARY_UNREACHABLE, primary.name, f"{how}, and no replica either", "look at the network"
+        )
+    if not replicas:
+        # Nobody's own link says that it is gone; whoever answers followed nobody.
+        reason = f"{how}, and no server that answers follows it"
+        to_do = "bring it back, or promote by hand"
+        return Diagnosis(Verdict.PRIMARY_UNREACHABLE, primary.name, reason, to_do)
+    reason = f"{how}, and {', '.join(one.name for one in replicas)} lost it too"
+    return Diagnosis(Verdict.PRIMARY_DEAD, primary.name, reason, "promote a replica")
+
+
+def _group(observations: Sequence[Observation], writable: Sequence[Observation]) -> Diagnosis:
+    findings = []
+    for one in observations:
+        if not one.answers:
+            findings.append(Finding(one.name, Trouble.DOWN, f"{one.name} is down: {one.reason}", "start it"))
+        elif not one.in_majority:
+            text = f"{one.name} is outside of the group's majority"
+            cure = f"START GROUP_REPLICATION on {one.name}"
+            findings.append(Finding(one.name, Trouble.MINORITY, text, cure))
+    if writable:
+        return _with_primary(writable[0], tuple(findings))
+    return Diagnosis(
+        Verdict.GROUP,
+        None,
+        "the group has no primary that can be seen",
+        "nothing: MySQL elects one while more than half of the members are there",
+        tuple(findings),
+    )
+
+
+def _findings(
+    primary: Observation, observations: Sequence[Observation], names: Mapping[Address, str], max_lag: float
+) -> list[Finding]:
+    found: list[Finding] = []
+    for one in observations:
+        if one is not primary:
+            found += _of_replica(one, primary, names, max_lag)
+    if primary.offline:
+        text = f"{primary.name} is offline: it lets no application in"
+        found.append(Finding(primary.name, Trouble.OFFLINE, text, "SET GLOBAL offline_mode=OFF"))
+    following = [
+        one
+        for one in observations
+        if one.answers
+        and one.semi_sync.acknowledges
+        and one.link is not None
+        and one.link.connected
+        and names.get(one.link.source) == primary.name
+    ]
+    if following and not primary.semi_sync.waits:
+        text = f"{primary.name} acknowledges writes before a replica has them"
+        found.append(Finding(primary.name, Trouble.UNPROTECTED, text, "turn its semi-sync source side on"))
+    if primary.semi_sync.waits and primary.semi_sync.clients < primary.semi_sync.replicas:
+        text = f"writes on {primary.name} wait: {primary.semi_sync.clients} replicas acknowledge"
+        found.append(Finding(primary.name, Trouble.WAITING, text, "bring a replica back"))
+    return found
+
+
+def _of_replica(
+    one: Observation, primary: Observation, names: Mapping[Address, str], max_lag: float
+) -> list[Finding]:
+    if not one.answers:
+        return [Finding(one.name, Trouble.DOWN, f"{one.name} is down: {one.reason}", f"start {one.name}")]
+    # The primary's answer may be older than the replica's, so what just came from it is not errant.
+    lacking = (one.received - primary.executed).sources
+    foreign = GtidSet({source: runs for source, runs in lacking.items() if not _is_own(source, primary)})
+    if foreign:
+        text = f"{one.name} has {foreign.count} transactions that {primary.name} lacks: {_shown(foreign)}"
+        cure = f"look at them, then clone {one.name} from {primary.name}"
+        return [Finding(one.name, Trouble.ERRANT, text, cure, foreign)]
+    if one.link is None:
+        text = f"{one.name} follows nobody"
+        return [Finding(one.name, Trouble.IDLE, text, f"let it follow {primary.name}")]
+    source = names.get(one.link.source)
+    if source != primary.name:
+        text = f"{one.name} follows {source or one.link.source}"
+        return [Finding(one.name, Trouble.STRAY, text, f"let it follow {primary.name}")]
+    if not one.link.running:
+        what = one.link.error or ("its applier is stopped" if one.link.connected else "it is not connected")
+        text = f"{one.name} does not replicate: {what}"
+        return [Finding(one.name, Trouble.BROKEN, text, f"mend replication on {one.name}, or clone it")]
+    if one.offline:
+        text = f"{one.name} is offline: it lets no application in"
+        return [Finding(one.name, Trouble.OFFLINE, text, "SET GLOBAL offline_mode=OFF")]
+    if one.link.lag is not None and one.link.lag > max_lag:
+        text = f"{one.name} is {one.link.lag:g} s behind"
+        return [Finding(one.name, Trouble.LAGGING, text, "wait, or find what slows it down")]
+    return []
+
+
+def _is_own(source: str, primary: Observation) -> bool:
+    """Whether *source* is the primary itself: what it wrote itself is never errant."""
+    if primary.is_mariadb:
+        return source.rpartition("-")[2] == primary.uuid
+    return source.partition(":")[0] == primary.uuid
+
+
+def _shown(found: GtidSet) -> str:
+    text = str(found)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -1,0 +1,250 @@
+"""What MySQL and MariaDB call the same things: the statements of looks and steps, and how answers are read.
+
+Pure. `dialect_of` gives the one for a connection. A look is a few statements on a held connection; the
+first one on a connection also finds what the server has at all, because to ask for a variable of a plugin
+that is not loaded is an error.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lbkit.mysql.gtid import GtidSet
+from lbkit.mysql.observation import GroupMember, Link, Observation, SemiSync
+from lbkit.server import Address
+
+__all__ = ["Dialect", "Statement", "dialect_of"]
+
+Row = Mapping[str, Any]
+Statement = tuple[str, tuple[Any, ...] | None]
+"""A text and what takes the place of its %s, where it has any."""
+
+ENDLESS = 3_600_000
+"""Milliseconds of a semi-synchronous wait that count as without an end: an hour; 10 s is the default."""
+
+
+class Dialect(ABC):
+    """One flavour's words."""
+
+    is_mariadb: bool
+    features: str
+    """Rows (Variable_name) of the optional variables that there are."""
+    look: str
+    link: str
+    semi_sync: str
+    semi_sync_clients: str
+    group: str
+    """A query for the members of the server's group; "" where there are no groups."""
+    stop_receiving: str
+    start_receiving: str
+    forget: tuple[str, ...]
+    close: str
+    open: tuple[str, ...]
+    kill_sessions: str
+    """A query for the `id` of each session that a fence must cut one by one; "" where `fence` does."""
+    fence: tuple[str, ...]
+
+    _io: str
+    _sql: str
+    _lag: str
+    _host: str
+    _port: str
+    _received: str
+    _waits_variable: str
+    _group_variable = ""
+
+    def has_semi_sync(self, features: Sequence[Row]) -> bool:
+        """Whether commits can be made to wait for replicas."""
+        return any(row["Variable_name"] == self._waits_variable for row in features)
+
+    def has_group(self, features: Sequence[Row]) -> bool:
+        """Whether the server may be a member of a group."""
+        return any(row["Variable_name"] == self._group_variable for row in features)
+
+    def protect(self, on: bool) -> str:
+        """Let commits wait for a replica, or not."""
+        return f"SET GLOBAL {self._waits_variable}={'ON' if on else 'OFF'}"
+
+    @abstractmethod
+    def follow(self, source: Address, user: str, password: str) -> list[Statement]:
+        """Replicate from *source*, from where it is; closed for writing first."""
+
+    @abstractmethod
+    def clone(self, source: Address, user: str, password: str) -> list[Statement]:
+        """Replace all data by that of *source*. Raises ValueError where the flavour cannot."""
+
+    def observe(
+        self,
+        name: str,
+        look: Row,
+        links: Sequence[Row],
+        semi_sync: Sequence[Row],
+        clients: Sequence[Row],
+        group: Sequence[Row],
+    ) -> Observation:
+        """Read the answers to a look. Raises ValueError for a set of transactions that is none."""
+        executed = GtidSet.parse(str(look["executed"] or ""))
+        row = links[0] if links else None
+        received = executed | GtidSet.parse(str(row.get(self._received) or "")) if row else executed
+        return Observation(
+            name,
+            is_mariadb=self.is_mariadb,
+            uuid=str(look["uuid"]).lower(),
+            writable=str(look["closed"]) in ("0", "OFF"),
+            offline=bool(int(look["offline"])),
+            executed=executed,
+            received=received,
+            link=self.read_link(row),
+            semi_sync=_semi_sync(semi_sync, clients),
+            group=tuple(
+                GroupMember(str(member["uuid"]).lower(), str(member["state"]), str(member["role"]))
+                for member in group
+                if member["uuid"]
+            ),
+        )
+
+    def read_link(self, row: Row | None) -> Link | None:
+        """One row of `link`; None for a server that follows nobody."""
+        if row is None or not row.get(self._host):
+            return None
+        errors = [str(row.get(key) or "") for key in ("Last_IO_Error", "Last_SQL_Error")]
+        lag = row.get(self._lag)
+        return Link(
+            Address(str(row[self._host]), int(row[self._port])),
+            row.get(self._io) == "Yes",
+            row.get(self._sql) == "Yes",
+            "; ".join(error for error in errors if error),
+            None if lag is None else float(lag),
+        )
+
+
+def _semi_sync(rows: Sequence[Row], clients: Sequence[Row]) -> SemiSync:
+    if not rows:
+        return SemiSync()
+    row = rows[0]
+    return SemiSync(
+        waits=str(row["waits"]) in ("1", "ON"),
+        acknowledges=str(row["acknowledges"]) in ("1", "ON"),
+        replicas=int(row["replicas"]),
+        clients=int(clients[0]["Value"]) if clients else 0,
+        endless=int(row["timeout"]) >= ENDLESS,
+    )
+
+
+class _MySQL(Dialect):
+    is_mariadb = False
+    features = (
+        "SHOW GLOBAL VARIABLES WHERE Variable_name IN "
+        "('rpl_semi_sync_source_enabled', 'rpl_semi_sync_replica_enabled', 'group_replication_group_name')"
+    )
+    look = (
+        "SELECT @@global.read_only AS closed, @@global.offline_mode AS offline, "
+        "@@global.server_uuid AS uuid, @@global.gtid_executed AS executed"
+    )
+    link = "SHOW REPLICA STATUS"
+    semi_sync = (
+        "SELECT @@global.rpl_semi_sync_source_enabled AS waits, "
+        "@@global.rpl_semi_sync_replica_enabled AS acknowledges, "
+        "@@global.rpl_semi_sync_source_wait_for_replica_count AS replicas, "
+        "@@global.rpl_semi_sync_source_timeout AS timeout"
+    )
+    semi_sync_clients = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_clients'"
+    group = (
+        "SELECT member_id AS uuid, member_state AS state, member_role AS role "
+        "FROM performance_schema.replication_group_members"
+    )
+    stop_receiving = "STOP REPLICA IO_THREAD"
+    start_receiving = "START REPLICA IO_THREAD"
+    forget = ("STOP REPLICA", "RESET REPLICA ALL")
+    close = "SET GLOBAL super_read_only=ON"
+    open = ("SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF")
+    kill_sessions = ""
+    # The first returns at once and cuts sessions; the second would wait for commits that wait for replicas.
+    fence = ("SET GLOBAL offline_mode=ON", "SET GLOBAL super_read_only=ON")
+    _io, _sql, _lag = "Replica_IO_Running", "Replica_SQL_Running", "Seconds_Behind_Source"
+    _host, _port, _received = "Source_Host", "Source_Port", "Retrieved_Gtid_Set"
+    _waits_variable = "rpl_semi_sync_source_enabled"
+    _group_variable = "group_replication_group_name"
+
+    def follow(self, source: Address, user: str, password: str) -> list[Statement]:
+        return [
+            ("STOP REPLICA", None),
+            ("SET GLOBAL super_read_only=ON", None),
+            (
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s, SOURCE_USER=%s, "
+                "SOURCE_PASSWORD=%s, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, "
+                "SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=0.25",
+                (source.host, source.port, user, password),
+            ),
+            ("START REPLICA", None),
+            ("SET GLOBAL offline_mode=OFF", None),
+        ]
+
+    def clone(self, source: Address, user: str, password: str) -> list[Statement]:
+        return [
+            ("STOP REPLICA", None),
+            ("SET GLOBAL clone_valid_donor_list=%s", (f"{source.host}:{source.port}",)),
+            (
+                f"CLONE INSTANCE FROM %s@%s:{source.port} IDENTIFIED BY %s",
+                (user, source.host, password),
+            ),
+        ]
+
+
+class _MariaDB(Dialect):
+    is_mariadb = True
+    features = "SHOW GLOBAL VARIABLES WHERE Variable_name = 'rpl_semi_sync_master_enabled'"
+    # The binary log's state names every server that ever wrote; a position only the last of each domain.
+    look = (
+        "SELECT @@global.read_only AS closed, 0 AS offline, @@global.server_id AS uuid, "
+        "CONCAT_WS(',', @@global.gtid_binlog_state, @@global.gtid_slave_pos) AS executed"
+    )
+    link = "SHOW SLAVE STATUS"
+    semi_sync = (
+        "SELECT @@global.rpl_semi_sync_master_enabled AS waits, "
+        "@@global.rpl_semi_sync_slave_enabled AS acknowledges, 1 AS replicas, "
+        "@@global.rpl_semi_sync_master_timeout AS timeout"
+    )
+    semi_sync_clients = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_master_clients'"
+    group = ""
+    stop_receiving = "STOP SLAVE IO_THREAD"
+    start_receiving = "START SLAVE IO_THREAD"
+    forget = ("STOP SLAVE", "RESET SLAVE ALL")
+    close = "SET GLOBAL read_only=ON"
+    open = ("SET GLOBAL read_only=OFF",)
+    kill_sessions = (
+        "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() "
+        "AND user NOT IN ('system user', 'event_scheduler') AND command NOT LIKE 'Binlog Dump%' "
+        "AND user <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1)"
+    )
+    fence = ("SET GLOBAL read_only=ON",)
+    _io, _sql, _lag = "Slave_IO_Running", "Slave_SQL_Running", "Seconds_Behind_Master"
+    _host, _port, _received = "Master_Host", "Master_Port", "Gtid_IO_Pos"
+    _waits_variable = "rpl_semi_sync_master_enabled"
+
+    def follow(self, source: Address, user: str, password: str) -> list[Statement]:
+        return [
+            ("STOP SLAVE", None),
+            ("SET GLOBAL read_only=ON", None),
+            # What it wrote itself as a primary is not in its position as a replica.
+            ("SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos", None),
+            (
+                "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD=%s, "
+                "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1",
+                (source.host, source.port, user, password),
+            ),
+            ("START SLAVE", None),
+        ]
+
+    def clone(self, source: Address, user: str, password: str) -> list[Statement]:
+        raise ValueError("MariaDB cannot clone: make the server anew from a backup of the primary")
+
+
+_MYSQL, _MARIADB = _MySQL(), _MariaDB()
+
+
+def dialect_of(is_mariadb: bool) -> Dialect:
+    """The words of a flavour."""
+    return _MARIADB if is_mariadb else _MYSQL

@@ -1,0 +1,361 @@
+"""`Failover`: watches a database's servers and, where it may, does what their diagnosis asks for.
+
+One round: look, diagnose, plan, and if there is a plan take the lock, look and plan again under it, and carry
+it out. Rounds follow every change that the watch sees, so that the time of a failover is that of its steps.
+A primary that only this process cannot reach is asked for through its replicas: one that hangs keeps its
+connections, so their receiving threads are told to connect again (orchestrator's emergency restart), and then
+they know.
+
+What only people can decide is said once in the log and shown by `status`: PromotionRefused has the reasons.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from lbkit.errors import ConfigError, LbkitError, PromotionRefused
+from lbkit.mysql.diagnosis import Diagnosis, Verdict, diagnose
+from lbkit.mysql.dialect import dialect_of
+from lbkit.mysql.driver import connect
+from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.majority_lock import MajorityLock
+from lbkit.mysql.observation import Observation
+from lbkit.mysql.performer import Performer, StepLimits
+from lbkit.mysql.plan import OnPossibleLoss, Plan, plan, switchover
+from lbkit.mysql.watch import Watch
+from lbkit.server import Address
+
+__all__ = ["Failover", "FailoverOptions"]
+
+log = logging.getLogger("lbkit.mysql")
+
+ASK_AGAIN = 5.0  # seconds between two times that replicas are told to connect again
+SOON = 0.05  # seconds to the next look while it is being found out whether a primary is dead
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverOptions:
+    """Times in seconds. The defaults notice a killed primary at once and a silent one within 3 s."""
+
+    interval: float = 0.5
+    """Between two looks at a server; what ends or refuses connections is seen at once."""
+    timeout: float = 1.0
+    """Longest time for one look; two silent ones in a row make a server silent."""
+    auto: bool = True
+    """Whether it acts; else it only watches and tells."""
+    on_possible_loss: OnPossibleLoss = "abort"
+    """What to do where a failover might lose acknowledged writes, or leave a silent primary that may come
+    back. "abort" leaves it to people."""
+    recovery_block: float = 60.0
+    """After a failover no second one is begun for so long: what comes back that soon is more than a dead
+    server (orchestrator: an hour). A planned switchover is not counted."""
+    settle: float = 1.0
+    """A state without any primary lasts this long before one is opened, because a switchover passes through
+    it."""
+    clone: bool = False
+    """Whether a server with errant transactions is replaced by a clone of the primary (MySQL)."""
+    max_lag: float = 10.0
+    """A replica further behind is told as a finding, and is no candidate of a switchover."""
+    limits: StepLimits = field(default_factory=StepLimits)
+
+
+class Failover:
+    """``async with Failover(dsns)``: watches, and acts with ``options.auto``.
+
+    *dsns*: accounts that may see and change replication (MySQL: REPLICATION CLIENT, REPLICATION_SLAVE_ADMIN,
+    SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION SLAVE, and with `clone` CLONE_ADMIN and
+    BACKUP_ADMIN).
+    *replication*: user and password with which replicas log in; None is those of the DSNs. *addresses*: where
+    replicas follow a server, where that is not the address of its DSN.
+    """
+
+    def __init__(
+        self,
+        dsns: Sequence[Dsn],
+        options: FailoverOptions | None = None,
+        *,
+        name: str = "main",
+        replication: tuple[str, str] | None = None,
+        addresses: Mapping[str, Address] | None = None,
+    ) -> None:
+        if not dsns:
+            raise ConfigError("servers: at least one database server is needed")
+        self.name = name
+        self.options = options or FailoverOptions()
+        self.promotions = 0
+        self.refusal = ""
+        """Why the last plan was not carried out; "" when there was nothing to refuse."""
+        self._dsns = {dsn.name: dsn for dsn in dsns}
+        if len(self._dsns) != len(dsns):
+            raise ConfigError("servers: two servers have the same name")
+        self._addresses = {**{dsn.name: dsn.address for dsn in dsns}, **(addresses or {})}
+        self._account = replication or (dsns[0].user, dsns[0].password)
+        self._watch = Watch(dsns, self.options.interval, self.options.timeout)
+        self._primary: str | None = None
+        self._diagnosis: Diagnosis | None = None
+        self._since = 0.0
+        self._promoted_at: float | None = None
+        self._asked_at: float | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Failover:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Look at all servers once, and go on in the background."""
+        try:
+            await self._watch.start()
+        except BaseException:
+            await self._watch.stop()
+            raise
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stop watching. A plan that is being carried out is given up between two steps of it."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._watch.stop()
+
+    async def look(self) -> Diagnosis:
+        """One look at all servers without `start`, for a command."""
+        await self._watch.look_once()
+        return self._diagnose()
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        """As of the last look; RuntimeError before the first."""
+        if self._diagnosis is None:
+            raise RuntimeError("nothing was looked at yet")
+        return self._diagnosis
+
+    @property
+    def observations(self) -> list[Observation]:
+        """What was seen last of each server."""
+        return self._watch.observations
+
+    async def switch(self, to: str | None = None, on_possible_loss: OnPossibleLoss | None = None) -> Plan:
+        """Make *to*, or the best replica, the primary: planned where the present one lives.
+
+        Returns the plan that was carried out. Raises PromotionRefused with what is in the way.
+        """
+        diagnosis = self._diagnose()
+        refusal = await self._locked(diagnosis, lambda: self._switch_plan(to, on_possible_loss))
+        if isinstance(refusal, str):
+            raise PromotionRefused(refusal)
+        return refusal
+
+    def planned(self, to: str | None = None) -> Plan:
+        """What `switch` would do now, without doing it."""
+        return self._switch_plan(to, None)
+
+    def status(self) -> dict[str, Any]:
+        """Plain data for a status page and for JSON."""
+        diagnosis = self._diagnosis
+        servers = [_server_status(one, self._addresses[one.name], diagnosis) for one in self.observations]
+        return {
+            "name": self.name,
+            "failover": "auto" if self.options.auto else "off",
+            "verdict": diagnosis.verdict.value if diagnosis else "unknown",
+            "healthy": bool(diagnosis and diagnosis.healthy),
+            "primary": diagnosis.primary if diagnosis else None,
+            "reason": diagnosis.reason if diagnosis else "",
+            "to_do": diagnosis.to_do if diagnosis else "",
+            "refusal": self.refusal,
+            "promotions": self.promotions,
+            "servers": servers,
+        }
+
+    # ------------------------------------------------------------------------------------ rounds
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._watch.changed.clear()
+            diagnosis = self._diagnose()
+            wait = self.options.interval
+            try:
+                if self.options.auto and await self._round(diagnosis, loop.time()):
+                    wait = 0.0
+            except PromotionRefused as error:
+                self._refuse(str(error))
+            except LbkitError as error:
+                log.warning("%s: %s", self.name, error)
+            if diagnosis.verdict is Verdict.PRIMARY_UNREACHABLE:
+                wait = SOON
+                self._watch.wake()
+            with contextlib.suppress(TimeoutError):  # then it is time for a round all the same
+                async with asyncio.timeout(wait):
+                    await self._watch.changed.wait()
+
+    async def _round(self, diagnosis: Diagnosis, now: float) -> bool:
+        """Do what the diagnosis asks for; whether something was done."""
+        if diagnosis.verdict is Verdict.PRIMARY_UNREACHABLE:
+            await self._ask_again(diagnosis, now)
+            return False
+        if diagnosis.verdict is Verdict.NO_PRIMARY and now - self._since < self.options.settle:
+            return False
+        wanted = self._plan()
+        if wanted is None:
+            self.refusal = ""
+            return False
+        self._check_flapping(wanted, now)
+        outcome = await self._locked(diagnosis, self._plan)
+        if isinstance(outcome, str):
+            self._refuse(outcome)
+            return False
+        self.refusal = ""
+        if outcome.promotes:
+            self.promotions += 1
+            self._promoted_at = asyncio.get_running_loop().time()
+        return True
+
+    def _check_flapping(self, wanted: Plan, now: float) -> None:
+        last = self._promoted_at
+        if wanted.promotes and last is not None and now - last < self.options.recovery_block:
+            ago = now - last
+            raise PromotionRefused(
+                f"{wanted.purpose}: the last one was {ago:.0f} s ago, "
+                f"and a second within {self.options.recovery_block:g} s is left to people"
+            )
+
+    def _diagnose(self) -> Diagnosis:
+        found = diagnose(
+            self.observations,
+            self._addresses,
+            primary_before=self._primary,
+            max_lag=self.options.max_lag,
+        )
+        before, self._diagnosis = self._diagnosis, found
+        if found.verdict in (Verdict.HEALTHY, Verdict.DEGRADED):
+            self._primary = found.primary
+        if before is None or before.verdict is not found.verdict:
+            with contextlib.suppress(RuntimeError):
+                self._since = asyncio.get_running_loop().time()
+        if before is None or (before.verdict, before.reason) != (found.verdict, found.reason):
+            level = logging.INFO if found.healthy else logging.WARNING
+            to_do = f"; to do: {found.to_do}" if found.to_do else ""
+            log.log(level, "%s is %s: %s%s", self.name, found.verdict.value, found.reason, to_do)
+        return found
+
+    def _plan(self) -> Plan | None:
+        diagnosis = self._diagnose()
+        return plan(
+            diagnosis,
+            self.observations,
+            on_possible_loss=self.options.on_possible_loss,
+            before=self._before(diagnosis),
+            clone=self.options.clone,
+        )
+
+    def _before(self, diagnosis: Diagnosis) -> Observation | None:
+        """What the primary said when it took writes the last time, if it was the last to do so."""
+        if diagnosis.primary is None or self._primary not in (None, diagnosis.primary):
+            return None
+        return self._watch.last_writable.get(diagnosis.primary)
+
+    def _switch_plan(self, to: str | None, on_possible_loss: OnPossibleLoss | None) -> Plan:
+        diagnosis = self._diagnose()
+        if diagnosis.verdict in (Verdict.HEALTHY, Verdict.DEGRADED):
+            return switchover(diagnosis, self.observations, to)
+        made = plan(
+            diagnosis,
+            self.observations,
+            on_possible_loss=on_possible_loss or self.options.on_possible_loss,
+            before=self._before(diagnosis),
+        )
+        if made is None or not made.promotes:
+            raise PromotionRefused(f"{diagnosis.verdict.value}: {diagnosis.reason}")
+        if to not in (None, made.promotes):
+            raise PromotionRefused(f"{to} is not the most advanced one; {made.promotes} is")
+        return made
+
+    async def _locked(self, diagnosis: Diagnosis, make: Any) -> Plan | str:
+        """Under the lock look and plan again, and carry it out; a text when there was no leave to."""
+        lock = MajorityLock(self._dsns, self.options.timeout)
+        answering = {one.name for one in self.observations if one.answers}
+        if reason := await lock.take(answering, diagnosis.primary):
+            return reason
+        try:
+            await (self._watch.look_again() if self._task else self._watch.look_once())
+            made: Plan | None = make()
+            if made is None:
+                return ""
+            performer = Performer(
+                self._dsns, self._addresses, self._account, self.options.limits, lambda: lock.held
+            )
+            if made.risks:
+                log.warning("%s, although %s", made.purpose, "; ".join(made.risks))
+            async with performer:
+                await performer.perform(made)
+            log.info("%s: done", made.purpose)
+            await (self._watch.look_again() if self._task else self._watch.look_once())
+            self._diagnose()
+            return made
+        finally:
+            await lock.release()
+
+    def _refuse(self, reason: str) -> None:
+        if reason and reason.split(" s ago")[0][:60] != self.refusal.split(" s ago")[0][:60]:
+            log.warning("%s: %s", self.name, reason)
+        self.refusal = reason
+
+    async def _ask_again(self, diagnosis: Diagnosis, now: float) -> None:
+        """Have replicas of a primary that is silent here connect anew, so that they find out, too."""
+        if self._asked_at is not None and now - self._asked_at < ASK_AGAIN:
+            return
+        primary = next((one for one in self.observations if one.name == diagnosis.primary), None)
+        connected = [one for one in self.observations if one.answers and one.link and one.link.connected]
+        if primary is None or primary.answers or not connected or now - self._since < self.options.timeout:
+            return
+        self._asked_at = now
+        for one in connected:
+            log.info("%s: %s connects to %s again, to see if it lives", self.name, one.name, primary.name)
+            await self._connect_again(one)
+        self._watch.wake()
+
+    async def _connect_again(self, one: Observation) -> None:
+        words = dialect_of(one.is_mariadb)
+        try:
+            async with asyncio.timeout(self.options.limits.step):
+                connection = await connect(self._dsns[one.name], self.options.timeout)
+                try:
+                    await connection.execute(words.stop_receiving)
+                    await connection.execute(words.start_receiving)
+                finally:
+                    connection.drop()
+        except (LbkitError, TimeoutError) as error:
+            log.warning("%s: %s", one.name, str(error) or "not in time")
+
+
+def _server_status(one: Observation, address: Address, diagnosis: Diagnosis | None) -> dict[str, Any]:
+    link = one.link
+    primary = diagnosis is not None and diagnosis.primary == one.name
+    return {
+        "name": one.name,
+        "address": str(address),
+        "role": ("primary" if one.writable and one.in_majority else "replica") if one.answers else "unknown",
+        "reach": one.reach.value,
+        "reason": one.reason,
+        "writable": one.writable,
+        "offline": one.offline,
+        "lag": 0.0 if primary and one.writable else (link.lag if link else None),
+        "source": str(link.source) if link else None,
+        "replicating": link.running if link else None,
+        "error": link.error if link else "",
+        "executed": str(one.executed),
+        "semi_sync": {"waits": one.semi_sync.waits, "acknowledges": one.semi_sync.acknowledges},
+        "findings": [finding.text for finding in diagnosis.of(one.name)] if diagnosis else [],
+    }

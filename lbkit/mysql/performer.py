@@ -1,0 +1,295 @@
+"""`Performer`: carries out the steps of a plan on the servers.
+
+Each step has a time limit. One whose connection was lost before an answer came is tried once more, because
+every step may be carried out twice; one that was refused or took too long is not, because the plan was made
+for servers that do what they are asked. What is done is said in the log, one line a step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lbkit.errors import ConnectFailed, ConnectionLost, LbkitError, PromotionRefused, QueryFailed
+from lbkit.mysql.dialect import Statement, dialect_of
+from lbkit.mysql.driver import Connection, connect
+from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.observation import Observation
+from lbkit.mysql.plan import (
+    Apply,
+    CatchUp,
+    Clone,
+    Close,
+    Confirm,
+    Elect,
+    Fence,
+    Follow,
+    Forget,
+    Open,
+    Plan,
+    Protect,
+    Step,
+    StopReceiving,
+)
+from lbkit.mysql.probe import look
+from lbkit.server import Address
+
+__all__ = ["Performer", "StepLimits", "step_text"]
+
+log = logging.getLogger("lbkit.mysql")
+
+POLL = 0.005  # seconds between two looks at how far a server is
+UNKNOWN_VARIABLE = 1193  # the plugin is not there, so there is nothing to be switched off
+GONE_TO_CLONE = 3707  # the clone is complete; the server ended and whoever supervises it starts it again
+
+
+@dataclass(frozen=True, slots=True)
+class StepLimits:
+    """Longest times in seconds."""
+
+    step: float = 5.0
+    """For a step that only has to be told to a server."""
+    apply: float = 60.0
+    """For carrying out the relay log before a replica is promoted."""
+    close: float = 2.0
+    """For writes in progress to end, and for the new primary to catch up, in a planned switchover."""
+    clone: float = 600.0
+    """For copying all data and starting anew."""
+
+
+@dataclass(slots=True)
+class Performer:
+    """Runs plans on *dsns*, by name; *addresses* is where replicas follow a server, with *account*.
+
+    *may_go_on* is asked before each step. ``async with`` closes its connections.
+    """
+
+    dsns: Mapping[str, Dsn]
+    addresses: Mapping[str, Address]
+    account: tuple[str, str] = field(repr=False)
+    limits: StepLimits = field(default_factory=StepLimits)
+    may_go_on: Callable[[], bool] = lambda: True
+    _held: dict[str, Connection] = field(default_factory=dict)
+    _features: dict[str, Any] = field(default_factory=dict)
+
+    async def __aenter__(self) -> Performer:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        held, self._held = self._held, {}
+        await asyncio.gather(*(connection.close() for connection in held.values()))
+
+    async def perform(self, plan: Plan) -> None:
+        """Carry out *plan*. Raises PromotionRefused with the step that failed, after undoing what can be."""
+        opening = False
+        for number, step in enumerate(plan.steps, 1):
+            opening = opening or isinstance(step, Open)
+            if not self.may_go_on():
+                raise PromotionRefused(f"{plan.purpose}: given up before {step_text(step)}: the lock is lost")
+            log.info("%s: %s (%d of %d)", plan.purpose, step_text(step), number, len(plan.steps))
+            try:
+                await self._try(step)
+            except (LbkitError, TimeoutError) as error:
+                why = str(error) or "not in time"
+                if plan.undo and not opening:
+                    await self._undo(plan)
+                raise PromotionRefused(f"{plan.purpose}: could not {step_text(step)}: {why}") from None
+
+    async def _undo(self, plan: Plan) -> None:
+        """Each step whatever became of the others: the last one opens the old primary again."""
+        for step in plan.undo:
+            log.warning("%s failed, undoing: %s", plan.purpose, step_text(step))
+            try:
+                await self._try(step)
+            except (LbkitError, TimeoutError) as error:
+                log.error("could not %s: %s", step_text(step), str(error) or "not in time")
+
+    async def _try(self, step: Step) -> None:
+        held = self._held.get(step.server)
+        try:
+            async with asyncio.timeout(self._limit(step)):
+                try:
+                    await self._do(step)
+                except ConnectionLost:
+                    await self._do(step)
+        except TimeoutError:
+            await self._abandon(step.server, self._held.get(step.server) or held)
+            raise
+
+    async def _abandon(self, server: str, held: Connection | None) -> None:
+        """Have the server give up what took too long: it would be carried out in the end, after an undo."""
+        self._drop(server)
+        if held is None:
+            return
+        try:
+            async with asyncio.timeout(self.limits.step):
+                await self._run(server, f"KILL CONNECTION {held.id}")
+        except (LbkitError, TimeoutError) as error:
+            log.debug("%s: connection %d was not killed: %s", server, held.id, error)
+
+    def _limit(self, step: Step) -> float:
+        match step:
+            case Apply():
+                return self.limits.apply
+            case Close() | CatchUp():
+                return self.limits.close
+            case Clone():
+                return self.limits.clone
+        return self.limits.step
+
+    async def _do(self, step: Step) -> None:
+        server = step.server
+        words = dialect_of((await self._connection(server)).is_mariadb)
+        match step:
+            case StopReceiving():
+                await self._run(server, words.stop_receiving)
+            case Confirm(others=others):
+                await self._confirm(server, others)
+            case Apply():
+                received = (await self._look(server)).received
+                await self._until(server, lambda seen: received <= seen.executed)
+            case CatchUp(source=source):
+                executed = (await self._look(source)).executed
+                await self._until(server, lambda seen: executed <= seen.executed)
+            case Forget():
+                await self._run(server, *words.forget)
+            case Protect(on=on):
+                await self._protect(server, on)
+            case Close():
+                await self._run(server, words.close)
+            case Fence():
+                await self._fence(server)
+            case Open():
+                await self._run(server, *words.open)
+            case Follow(source=source):
+                await self._follow(server, source)
+            case Clone(source=source):
+                await self._clone(server, source)
+            case Elect():
+                uuid = (await self._look(server)).uuid
+                await self._run(server, ("SELECT group_replication_set_as_primary(%s)", (uuid,)))
+
+    async def _confirm(self, server: str, others: tuple[str, ...]) -> None:
+        """All of them must answer: one that is gone may have acknowledged something since the plan began."""
+        received = (await self._look(server)).received
+        for other in others:
+            theirs = (await self._look(other)).received
+            if not theirs <= received:
+                lacks = (theirs - received).count
+                raise PromotionRefused(f"{other} has {lacks} transactions that {server} lacks")
+
+    async def _protect(self, server: str, on: bool) -> None:
+        words = dialect_of((await self._connection(server)).is_mariadb)
+        try:
+            await self._run(server, words.protect(on))
+        except QueryFailed as error:
+            if on or error.code != UNKNOWN_VARIABLE:
+                raise
+
+    async def _fence(self, server: str) -> None:
+        words = dialect_of((await self._connection(server)).is_mariadb)
+        if words.kill_sessions:
+            await self._kill_sessions(server, words.kill_sessions)
+        await self._run(server, *words.fence)
+        if words.kill_sessions:
+            await self._kill_sessions(server, words.kill_sessions)  # those that came in between
+
+    async def _kill_sessions(self, server: str, query: str) -> None:
+        for row in await self._fetch(server, query):
+            try:
+                await self._run(server, f"KILL CONNECTION {int(row['id'])}")
+            except QueryFailed as error:
+                log.debug("%s: session %s had ended: %s", server, row["id"], error)
+
+    async def _follow(self, server: str, source: str) -> None:
+        words = dialect_of((await self._connection(server)).is_mariadb)
+        await self._protect(server, False)
+        await self._run(server, *words.follow(self.addresses[source], *self.account))
+        await self._until(server, lambda seen: seen.link is not None and seen.link.connected)
+
+    async def _clone(self, server: str, source: str) -> None:
+        words = dialect_of((await self._connection(server)).is_mariadb)
+        try:
+            statements = words.clone(self.addresses[source], *self.account)
+        except ValueError as error:
+            raise PromotionRefused(str(error)) from None
+        try:
+            await self._run(server, *statements)
+        except ConnectionLost:
+            pass  # the server ends itself when the clone is complete
+        except QueryFailed as error:
+            if error.code != GONE_TO_CLONE:
+                raise
+        self._drop(server)
+        while True:
+            try:
+                await self._look(server)
+                return
+            except (ConnectFailed, ConnectionLost):
+                await asyncio.sleep(POLL * 20)
+
+    async def _until(self, server: str, done: Callable[[Observation], bool]) -> None:
+        while True:
+            if done(await self._look(server)):
+                return
+            await asyncio.sleep(POLL)
+
+    async def _look(self, server: str) -> Observation:
+        connection = await self._connection(server)
+        try:
+            return await look(connection, self._features[server])
+        except ValueError as error:
+            raise PromotionRefused(f"{server}: {error}") from None
+
+    async def _run(self, server: str, *statements: str | Statement) -> None:
+        for statement in statements:
+            sql, args = (statement, None) if isinstance(statement, str) else statement
+            await (await self._connection(server)).execute(sql, args)
+
+    async def _fetch(self, server: str, sql: str) -> Any:
+        return await (await self._connection(server)).fetch(sql)
+
+    async def _connection(self, server: str) -> Connection:
+        held = self._held.get(server)
+        if held is None or held.closed:
+            self._drop(server)
+            held = self._held[server] = await connect(self.dsns[server], self.limits.step)
+            self._features[server] = await held.fetch(dialect_of(held.is_mariadb).features)
+        return held
+
+    def _drop(self, server: str) -> None:
+        if held := self._held.pop(server, None):
+            held.drop()
+
+
+def step_text(step: Step) -> str:
+    """A step as an order, for logs and people."""
+    name = step.server
+    match step:
+        case StopReceiving():
+            return f"stop receiving on {name}"
+        case Confirm():
+            return f"confirm that {name} has all that the others have"
+        case Apply():
+            return f"wait until {name} has carried out what it received"
+        case CatchUp():
+            return f"wait until {name} has all that {step.source} has"
+        case Forget():
+            return f"make {name} follow nobody"
+        case Protect():
+            return f"{'let' if step.on else 'do not let'} commits on {name} wait for a replica"
+        case Close():
+            return f"close {name} for writing"
+        case Fence():
+            return f"fence {name}"
+        case Open():
+            return f"open {name} for writing"
+        case Follow():
+            return f"let {name} follow {step.source}"
+        case Clone():
+            return f"clone {name} from {step.source}"
+        case Elect():
+            return f"ask the group to make {name} its primary"
