@@ -39,7 +39,8 @@ class Dialect(ABC):
     """A query for the members of the server's group; "" where there are no groups."""
     stop_receiving: str
     start_receiving: str
-    forget: tuple[str, ...]
+    detach: str
+    forget: str
     close: str
     open: tuple[str, ...]
     kill_sessions: str
@@ -157,7 +158,8 @@ class _MySQL(Dialect):
     )
     stop_receiving = "STOP REPLICA IO_THREAD"
     start_receiving = "START REPLICA IO_THREAD"
-    forget = ("STOP REPLICA", "RESET REPLICA ALL")
+    detach = "STOP REPLICA"
+    forget = "RESET REPLICA ALL"
     close = "SET GLOBAL super_read_only=ON"
     open = ("SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF")
     kill_sessions = ""
@@ -211,7 +213,8 @@ class _MariaDB(Dialect):
     group = ""
     stop_receiving = "STOP SLAVE IO_THREAD"
     start_receiving = "START SLAVE IO_THREAD"
-    forget = ("STOP SLAVE", "RESET SLAVE ALL")
+    detach = "STOP SLAVE"
+    forget = "RESET SLAVE ALL"
     close = "SET GLOBAL read_only=ON"
     open = ("SET GLOBAL read_only=OFF",)
     kill_sessions = (

@@ -36,6 +36,7 @@ __all__ = ["Failover", "FailoverOptions"]
 log = logging.getLogger("lbkit.mysql")
 
 ASK_AGAIN = 5.0  # seconds between two times that replicas are told to connect again
+YOUNG = 0.25  # seconds before it is told that a primary cannot be reached, but seems to live
 SOON = 0.05  # seconds to the next look while it is being found out whether a primary is dead
 
 
@@ -102,6 +103,8 @@ class Failover:
         self._since = 0.0
         self._promoted_at: float | None = None
         self._asked_at: float | None = None
+        self._acting = asyncio.Lock()
+        self._told: tuple[Verdict, str] | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Failover:
@@ -183,6 +186,8 @@ class Failover:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            async with self._acting:
+                pass  # `switch` is at it: what is seen meanwhile is no diagnosis
             self._watch.changed.clear()
             diagnosis = self._diagnose()
             wait = self.options.interval
@@ -242,13 +247,22 @@ class Failover:
         if found.verdict in (Verdict.HEALTHY, Verdict.DEGRADED):
             self._primary = found.primary
         if before is None or before.verdict is not found.verdict:
-            with contextlib.suppress(RuntimeError):
-                self._since = asyncio.get_running_loop().time()
-        if before is None or (before.verdict, before.reason) != (found.verdict, found.reason):
-            level = logging.INFO if found.healthy else logging.WARNING
-            to_do = f"; to do: {found.to_do}" if found.to_do else ""
-            log.log(level, "%s is %s: %s%s", self.name, found.verdict.value, found.reason, to_do)
+            self._since = asyncio.get_running_loop().time()
+        self._tell(found)
         return found
+
+    def _tell(self, found: Diagnosis) -> None:
+        """Say it once, and nothing of what a primary's death looks like in its first moments."""
+        if self._acting.locked() or (found.verdict, found.reason) == self._told:
+            return
+        is_first = self._told is None
+        young = self._task is not None and asyncio.get_running_loop().time() - self._since < YOUNG
+        if found.verdict is Verdict.PRIMARY_UNREACHABLE and young and not is_first:
+            return
+        self._told = found.verdict, found.reason
+        level = logging.INFO if found.healthy else logging.WARNING
+        to_do = f"; to do: {found.to_do}" if found.to_do else ""
+        log.log(level, "%s is %s: %s%s", self.name, found.verdict.value, found.reason, to_do)
 
     def _plan(self) -> Plan | None:
         diagnosis = self._diagnose()
@@ -284,6 +298,10 @@ class Failover:
 
     async def _locked(self, diagnosis: Diagnosis, make: Any) -> Plan | str:
         """Under the lock look and plan again, and carry it out; a text when there was no leave to."""
+        async with self._acting:
+            return await self._act(diagnosis, make)
+
+    async def _act(self, diagnosis: Diagnosis, make: Any) -> Plan | str:
         lock = MajorityLock(self._dsns, self.options.timeout)
         answering = {one.name for one in self.observations if one.answers}
         if reason := await lock.take(answering, diagnosis.primary):
@@ -302,7 +320,6 @@ class Failover:
                 await performer.perform(made)
             log.info("%s: done", made.purpose)
             await (self._watch.look_again() if self._task else self._watch.look_once())
-            self._diagnose()
             return made
         finally:
             await lock.release()
@@ -318,7 +335,7 @@ class Failover:
             return
         primary = next((one for one in self.observations if one.name == diagnosis.primary), None)
         connected = [one for one in self.observations if one.answers and one.link and one.link.connected]
-        if primary is None or primary.answers or not connected or now - self._since < self.options.timeout:
+        if primary is None or primary.answers or not connected:
             return
         self._asked_at = now
         for one in connected:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from lbkit.errors import ConnectFailed, ConnectionLost, QueryFailed
-from lbkit.mysql.driver import Connection, connect
+from lbkit.mysql.probe import Probe
 from lbkit.mysql.topology import Change, Member, Topology
 
 __all__ = ["Monitor"]
 
-PROBE = "SELECT @@global.read_only AS read_only"  # both flavours; MySQL's super_read_only implies it
+HURRY = 0.1  # seconds between two looks while there is no primary: somebody is about to be made one
+SHORTEST = 0.01  # seconds between two looks at a server that goes on to close its connections
 
 
 class Monitor:
@@ -33,9 +33,9 @@ class Monitor:
     ) -> None:
         self._topology = topology
         self._interval = interval
-        self._timeout = timeout
         self._changed = changed
-        self._connections: dict[str, Connection] = {}
+        # Only what routing needs: an application's account may not see the rest.
+        self._probes = {member.name: Probe(member.dsn, timeout, whole=False) for member in topology.members}
         self._tasks: list[asyncio.Task[None]] = []
         self._wakes = {member.name: asyncio.Event() for member in topology.members}
 
@@ -50,8 +50,7 @@ class Monitor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        connections, self._connections = self._connections, {}
-        await asyncio.gather(*(connection.close() for connection in connections.values()))
+        await asyncio.gather(*(probe.close() for probe in self._probes.values()))
 
     def wake(self, name: str = "") -> None:
         """Probe *name*, or everybody, without waiting for the interval to pass."""
@@ -59,42 +58,27 @@ class Monitor:
             event.set()
 
     async def _run(self, member: Member) -> None:
-        wake = self._wakes[member.name]
+        wake, probe = self._wakes[member.name], self._probes[member.name]
         while True:
-            try:
-                async with asyncio.timeout(self._interval):
-                    await wake.wait()
-            except TimeoutError:
-                pass  # the usual case: nobody asked, the interval is over
+            await self._pause(wake, probe)
             wake.clear()
             await self._probe(member)
+            await asyncio.sleep(SHORTEST)
+
+    async def _pause(self, wake: asyncio.Event, probe: Probe) -> None:
+        """Until the interval is over, somebody asks, or the held connection ends."""
+        seconds = self._interval if self._topology.primary else min(self._interval, HURRY)
+        waits = [asyncio.ensure_future(wake.wait()), asyncio.ensure_future(probe.ended())]
+        try:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
 
     async def _probe(self, member: Member) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._timeout):
-                writable = await self._ask(member)
-        except TimeoutError:
-            self._drop(member)
-            reason = f"silent for {self._timeout:g} s"
-            changes = self._topology.failed(member.name, reason, True, loop.time())
-        except (ConnectFailed, ConnectionLost, QueryFailed) as error:
-            self._drop(member)
-            changes = self._topology.failed(member.name, str(error), False, loop.time())
-        else:
-            changes = self._topology.answered(member.name, writable, loop.time())
-        if changes:
+        seen = await self._probes[member.name].look()
+        if changes := self._topology.observed(seen, asyncio.get_running_loop().time()):
+            if any(change.text.startswith("is down") for change in changes):
+                self.wake()  # where one has gone another one may take its place
             self._changed(changes)
-
-    async def _ask(self, member: Member) -> bool:
-        held = self._connections.get(member.name)
-        if held is None or held.closed:
-            self._drop(member)
-            # The probe's own time limit must be the one that ends it: silence is judged more mildly.
-            held = self._connections[member.name] = await connect(member.dsn, self._timeout + 1)
-        rows = await held.fetch(PROBE)
-        return not int(rows[0]["read_only"])
-
-    def _drop(self, member: Member) -> None:
-        if held := self._connections.pop(member.name, None):
-            held.drop()

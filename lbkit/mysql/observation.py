@@ -1,9 +1,10 @@
 """`Observation`: what one look at one server said, as a value; diagnoses are made of these.
 
-A server that does not answer is told in four ways, because they allow different conclusions: REFUSED is
+A server that does not answer is told in several ways, because they allow different conclusions: REFUSED is
 proof that its process is gone (its machine answers, and nothing listens), so that it can come back only by
 starting anew, which is read-only. SILENT proves nothing: it may be stopped, cut off or busy, and may go on
-at any moment where it was. DENIED is alive and lets nobody in.
+at any moment where it was. LOST proves nothing either, but something has just happened: the connection ended
+without an answer. DENIED is alive and lets nobody in.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class Reach(Enum):
     ANSWERS = "answers"
     REFUSED = "refused"
     SILENT = "silent"
+    LOST = "lost"
     DENIED = "denied"
 
 

@@ -24,6 +24,7 @@ from lbkit.mysql.plan import (
     Clone,
     Close,
     Confirm,
+    Detach,
     Elect,
     Fence,
     Follow,
@@ -154,8 +155,10 @@ class Performer:
             case CatchUp(source=source):
                 executed = (await self._look(source)).executed
                 await self._until(server, lambda seen: executed <= seen.executed)
+            case Detach():
+                await self._run(server, words.detach)
             case Forget():
-                await self._run(server, *words.forget)
+                await self._run(server, words.detach, words.forget)
             case Protect(on=on):
                 await self._protect(server, on)
             case Close():
@@ -206,7 +209,6 @@ class Performer:
 
     async def _follow(self, server: str, source: str) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)
-        await self._protect(server, False)
         await self._run(server, *words.follow(self.addresses[source], *self.account))
         await self._until(server, lambda seen: seen.link is not None and seen.link.connected)
 
@@ -277,6 +279,8 @@ def step_text(step: Step) -> str:
             return f"wait until {name} has carried out what it received"
         case CatchUp():
             return f"wait until {name} has all that {step.source} has"
+        case Detach():
+            return f"stop replication on {name}"
         case Forget():
             return f"make {name} follow nobody"
         case Protect():

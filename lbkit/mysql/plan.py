@@ -34,6 +34,7 @@ __all__ = [
     "Clone",
     "Close",
     "Confirm",
+    "Detach",
     "Elect",
     "Fence",
     "Follow",
@@ -83,8 +84,15 @@ class CatchUp:
 
 
 @dataclass(frozen=True, slots=True)
+class Detach:
+    """*server* neither receives nor carries out any more; whom it followed is kept."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
-    """*server* follows nobody any more."""
+    """*server* follows nobody any more, also after a restart. Slow, so it is done behind an `Open`."""
 
     server: str
 
@@ -146,6 +154,7 @@ Step: TypeAlias = (
     | Confirm
     | Apply
     | CatchUp
+    | Detach
     | Forget
     | Protect
     | Close
@@ -273,10 +282,12 @@ def _take_over(
         yield Confirm(candidate.name, tuple(one.name for one in others))
     if candidate.link:
         yield Apply(candidate.name)
-        yield Forget(candidate.name)
+        yield Detach(candidate.name)
     # With nobody to acknowledge, every write would wait for ever; with somebody none may be ahead of it.
     yield Protect(candidate.name, any(one.semi_sync.acknowledges and one.link for one in others))
     yield Open(candidate.name)
+    if candidate.link:
+        yield Forget(candidate.name)
     for one in others:
         if one.name in receivers and not _own_errant(one, observations, candidate):
             yield Follow(one.name, candidate.name)
@@ -330,7 +341,7 @@ def _repair(diagnosis: Diagnosis, observations: Sequence[Observation], clone: bo
             case Trouble.IDLE | Trouble.STRAY:
                 if one is not None and one.semi_sync.waits:
                     # Commits that wait there are cut off first: to let them end would acknowledge them.
-                    steps.append(Fence(finding.server))
+                    steps += [Fence(finding.server), Protect(finding.server, False)]
                 steps.append(Follow(finding.server, primary))
             case Trouble.ERRANT if clone and one is not None and not one.is_mariadb:
                 steps += [Clone(finding.server, primary), Follow(finding.server, primary)]
@@ -376,15 +387,17 @@ def _swap(
         for one in observations
         if one.answers and one not in (old, new) and not _has(diagnosis, one.name, Trouble.ERRANT)
     ]
-    steps: list[Step] = [Close(old.name), CatchUp(new.name, old.name), Forget(new.name)]
+    steps: list[Step] = [Close(old.name), CatchUp(new.name, old.name), Detach(new.name)]
     if protect:
-        # The old primary follows before the new one is opened: then its first write is waited for, too.
-        steps += [Protect(old.name, False), Follow(old.name, new.name), Protect(new.name, True)]
-    steps.append(Open(new.name))
-    if not protect:
-        steps.append(Follow(old.name, new.name))
+        # The old primary follows before the new one is opened: then its first write is waited for, too. Its
+        # own source side goes off last, because that takes MySQL a second: it receives all the same.
+        follow = Follow(old.name, new.name)
+        steps += [follow, Protect(new.name, True), Open(new.name), Protect(old.name, False)]
+    else:
+        steps += [Open(new.name), Follow(old.name, new.name)]
+    steps.append(Forget(new.name))
     steps += [Follow(one.name, new.name) for one in others]
-    undo: list[Step] = [Protect(new.name, False), Follow(new.name, old.name), Forget(old.name)]
+    undo: list[Step] = [Protect(new.name, False), Forget(old.name), Follow(new.name, old.name)]
     if protect:
         undo.append(Protect(old.name, True))
     undo.append(Open(old.name))

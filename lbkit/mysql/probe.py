@@ -48,7 +48,7 @@ class Probe:
         except ConnectFailed as error:
             return self._failed(_reach(error), _plain(error, self.dsn.name))
         except ConnectionLost as error:
-            return self._failed(Reach.SILENT, _plain(error, self.dsn.name))
+            return self._failed(Reach.LOST, _plain(error, self.dsn.name))
         except (LbkitError, ValueError) as error:
             return self._failed(Reach.DENIED, _plain(error, self.dsn.name))
 
@@ -118,7 +118,7 @@ def _reach(error: ConnectFailed) -> Reach:
     """Of a connect that failed: nothing listens, it lives but lets nobody in, or nothing is known."""
     if error.errno == ECONNREFUSED:
         return Reach.REFUSED
-    return Reach.DENIED if error.code else Reach.SILENT
+    return Reach.DENIED if error.code else Reach.LOST
 
 
 def _plain(error: Exception, name: str) -> str:

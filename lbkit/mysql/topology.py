@@ -16,6 +16,7 @@ from enum import Enum
 from lbkit.errors import NoServerAvailable
 from lbkit.health import Health, HealthState
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.observation import Observation, Reach
 from lbkit.pool import Pool, make_balancer
 from lbkit.server import Server
 
@@ -49,6 +50,11 @@ class Member:
         self.server = Server(dsn.name, dsn.address)
         self.health = Health(rise=1, fall=FALL)
         self.writable: bool | None = None
+        self.lag: float | None = None
+        """Seconds behind the primary as the server estimates it, 0 on the primary; None is unknown."""
+        self.position = ""
+        """Transactions that it has carried out, as its flavour writes them (see `lbkit.mysql.gtid`)."""
+        self.is_mariadb: bool | None = None
 
     @property
     def up(self) -> bool:
@@ -93,9 +99,37 @@ class Topology:
             return "a second writable server; not used"
         return "answers"
 
-    def answered(self, name: str, writable: bool, now: float) -> list[Change]:
-        """A probe of *name* was answered."""
+    def observed(self, seen: Observation, now: float) -> list[Change]:
+        """A look at a server ended, whichever way."""
+        if not seen.answers:
+            return self.failed(seen.name, seen.reason, seen.reach is Reach.SILENT, now)
+        if seen.offline:
+            return self.failed(seen.name, "is in offline mode", False, now)
+        if not seen.in_majority:
+            return self.failed(seen.name, "is outside of its group's majority", False, now)
+        return self.answered(
+            seen.name,
+            seen.writable,
+            now,
+            lag=seen.link.lag if seen.link and seen.link.applying else None,
+            position=str(seen.executed),
+            is_mariadb=seen.is_mariadb,
+        )
+
+    def answered(
+        self,
+        name: str,
+        writable: bool,
+        now: float,
+        *,
+        lag: float | None = None,
+        position: str = "",
+        is_mariadb: bool | None = None,
+    ) -> list[Change]:
+        """A probe of *name* was answered; what it does not know stays None."""
         member = self._members[name]
+        member.lag = 0.0 if writable else lag
+        member.position, member.is_mariadb = position, is_mariadb
         changes = []
         if member.health.observe(True, "answers", now):
             changes.append(Change(name, "is up"))
@@ -118,9 +152,18 @@ class Topology:
             raise NoServerAvailable(f"no primary: {self._everybody()}")
         return self._primary
 
-    def pick_reader(self, now: float, tried: Collection[Member]) -> Member:
-        """A replica in its turn, else the primary; none of *tried*. Raises NoServerAvailable."""
+    def pick_reader(self, now: float, tried: Collection[Member], max_lag: float | None = None) -> Member:
+        """A replica in its turn, else the primary; none of *tried*. Raises NoServerAvailable.
+
+        With *max_lag* no replica that is more seconds behind, or does not know how many.
+        """
         exclude = [member.server for member in tried]
+        if max_lag is not None:
+            exclude += [
+                member.server
+                for member in self._members.values()
+                if member.lag is None or member.lag > max_lag
+            ]
         if len(self.replicas):
             try:
                 return self._members[self.replicas.pick(now, None, exclude).name]

@@ -86,9 +86,9 @@ class Watch:
     async def _run(self, name: str) -> None:
         probe, wake = self._probes[name], self._wakes[name]
         while True:
-            silent = self._seen[name].reach is Reach.SILENT
             # One that is silent may go on at any moment, and must not do so unseen.
-            await self._pause(probe, wake, SHORTEST if silent else self._interval)
+            urgent = self._seen[name].reach in (Reach.SILENT, Reach.LOST)
+            await self._pause(probe, wake, SHORTEST if urgent else self._interval)
             wake.clear()
             orders, self._orders[name] = self._orders[name], []
             self._keep(await probe.look())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import strategies as st
@@ -8,7 +9,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from lbkit.errors import NoServerAvailable
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.gtid import GtidSet
+from lbkit.mysql.observation import GroupMember, Link, Observation, Reach
 from lbkit.mysql.topology import Role, Topology
+from lbkit.server import Address
 
 
 def topology(count: int = 3) -> Topology:
@@ -115,6 +119,52 @@ def test_a_second_writable_server_gets_nothing() -> None:
 def test_names_are_unique() -> None:
     with pytest.raises(ValueError, match="same name"):
         Topology([Dsn("db"), Dsn("db")], "round_robin", random.Random(7))
+
+
+def test_a_look_fills_in_what_tokens_and_lag_limits_need() -> None:
+    found = topology(2)
+    link = Link(Address("db1", 3306), connected=True, applying=True, lag=3.0)
+    executed = GtidSet.parse("0-1-7")
+    found.observed(Observation("db1", writable=True, executed=executed, is_mariadb=True), 0.0)
+    found.observed(Observation("db2", link=link), 0.0)
+    primary, replica = found.members
+    assert (primary.lag, primary.position, primary.is_mariadb) == (0.0, "0-1-7", True)
+    assert (replica.lag, replica.position, replica.is_mariadb) == (3.0, "", False)
+    found.observed(Observation("db2", link=replace(link, applying=False)), 1.0)
+    assert replica.lag is None
+
+
+def test_a_replica_too_far_behind_or_of_unknown_lag_is_not_read() -> None:
+    found = topology()
+    found.answered("db1", True, 0.0)
+    found.answered("db2", False, 0.0, lag=5.0)
+    found.answered("db3", False, 0.0, lag=1.0)
+    assert {found.pick_reader(1.0, [], max_lag=2.0).name for _ in range(4)} == {"db3"}
+    found.answered("db3", False, 1.0)
+    assert found.pick_reader(1.0, [], max_lag=2.0).name == "db1"
+    assert found.pick_reader(1.0, []).name in ("db2", "db3")
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason"),
+    [
+        (Observation("db2", Reach.REFUSED, "Connection refused"), "Connection refused"),
+        (Observation("db2", offline=True), "is in offline mode"),
+        (Observation("db2", uuid="b", group=(GroupMember("a", "ONLINE", "PRIMARY"),)), "majority"),
+    ],
+    ids=["refused", "offline", "minority"],
+)
+def test_who_must_not_be_asked_is_down_at_once(seen: Observation, reason: str) -> None:
+    found = whole()
+    (change,) = found.observed(seen, 1.0)
+    assert reason in change.text
+    assert set(readers(found, 4)) == {"db3"}
+
+
+def test_one_silent_look_is_forgiven() -> None:
+    found = whole()
+    assert found.observed(Observation("db2", Reach.SILENT, "silent"), 1.0) == []
+    assert found.observed(Observation("db2", Reach.SILENT, "silent"), 2.0)
 
 
 class TopologyMachine(RuleBasedStateMachine):
