@@ -22,7 +22,7 @@ import pytest
 from lbkit.cluster.database import Flavour, find_server
 from lbkit.cluster.pair import DatabaseCluster, RunningServer
 from lbkit.cluster.report import LineReport
-from lbkit.mysql import PoolLimits, Router, RouterOptions
+from lbkit.mysql import Dsn, PoolLimits, Router, RouterOptions
 
 T = TypeVar("T")
 LIMIT = 120.0  # seconds for anything a pair does; a first start has to initialise a data directory
@@ -33,11 +33,16 @@ FLAVOURS = [pytest.param(name, marks=pytest.mark.xdist_group(name), id=name) for
 class LivePair:
     """A running pair; its cluster may be used only through `run`."""
 
-    def __init__(self, folder: Path, flavour: Flavour) -> None:
+    def __init__(self, folder: Path, flavour: Flavour, managed: bool = False) -> None:
         report = LineReport()
         self.flavour = flavour
         self.cluster = DatabaseCluster(
-            folder, program=find_server(flavour, report), supervise=True, report=report
+            folder,
+            program=find_server(flavour, report),
+            supervise=True,
+            managed=managed,
+            semi_sync=managed,
+            report=report,
         )
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"{flavour} pair")
@@ -68,6 +73,15 @@ class LivePair:
     @property
     def replica(self) -> RunningServer:
         return self.cluster.replicas[0]
+
+    @property
+    def admin_dsns(self) -> list[Dsn]:
+        """By name, of the account that may give roles."""
+        servers = sorted(self.cluster.servers, key=lambda server: server.name)
+        return [Dsn.parse(server.admin_dsn).named(server.name) for server in servers]
+
+    def server(self, name: str) -> RunningServer:
+        return next(server for server in self.cluster.servers if server.name == name)
 
     @property
     def dsns(self) -> dict[str, str]:
@@ -111,15 +125,16 @@ def thread_states(pid: int) -> list[str]:
     return [subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout[:1]]
 
 
-_pairs: dict[str, LivePair] = {}
+_pairs: dict[tuple[Flavour, bool], LivePair] = {}
 
 
 @pytest.fixture(scope="session")
-def _pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Flavour], LivePair]]:
-    def pair_of(flavour: Flavour) -> LivePair:
-        if flavour not in _pairs:
-            _pairs[flavour] = LivePair(tmp_path_factory.mktemp(flavour), flavour)
-        return _pairs[flavour]
+def _pair_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., LivePair]]:
+    def pair_of(flavour: Flavour, managed: bool = False) -> LivePair:
+        key = flavour, managed
+        if key not in _pairs:
+            _pairs[key] = LivePair(tmp_path_factory.mktemp(flavour), flavour, managed)
+        return _pairs[key]
 
     yield pair_of
     while _pairs:
@@ -134,9 +149,15 @@ def flavour(request: pytest.FixtureRequest) -> Flavour:
 
 
 @pytest.fixture
-def pair(_pair_of: Callable[[Flavour], LivePair], flavour: Flavour) -> LivePair:
+def pair(_pair_of: Callable[..., LivePair], flavour: Flavour) -> LivePair:
     """The shared pair of a flavour; whoever breaks it waits until it is whole again."""
     return _pair_of(flavour)
+
+
+@pytest.fixture
+def managed_pair(_pair_of: Callable[..., LivePair], flavour: Flavour) -> LivePair:
+    """A shared semi-synchronous pair whose roles the tests give; whoever uses it leaves it healthy."""
+    return _pair_of(flavour, managed=True)
 
 
 @pytest.fixture

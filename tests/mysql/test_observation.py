@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from lbkit.mysql.observation import GroupMember, Link, Observation, Reach
+from lbkit.server import Address
+
+
+@pytest.mark.parametrize(
+    ("states", "majority"),
+    [
+        ([], True),
+        (["ONLINE", "ONLINE", "ONLINE"], True),
+        (["ONLINE", "ONLINE", "UNREACHABLE"], True),
+        (["ONLINE", "UNREACHABLE", "UNREACHABLE"], False),
+        (["ONLINE", "UNREACHABLE"], False),
+        (["ERROR", "ONLINE", "ONLINE"], False),
+    ],
+)
+def test_a_member_counts_only_in_the_majority(states: list[str], majority: bool) -> None:
+    """The first member is the one that speaks; alone it still calls itself ONLINE and PRIMARY."""
+    group = tuple(GroupMember(str(n), state, "PRIMARY") for n, state in enumerate(states))
+    assert Observation("db", uuid="0", group=group).in_majority is majority
+
+
+def test_a_link_runs_when_it_receives_and_applies() -> None:
+    assert Link(Address("db", 1), True, True).running
+    assert not Link(Address("db", 1), True, False).running
+    assert not Link(Address("db", 1), False, True).running
+
+
+def test_only_an_answer_is_an_answer() -> None:
+    assert [reach for reach in Reach if Observation("db", reach).answers] == [Reach.ANSWERS]
