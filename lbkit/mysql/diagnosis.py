@@ -121,12 +121,13 @@ def _split(
     names: Mapping[Address, str],
     before: str | None,
 ) -> Diagnosis:
-    """The one that is meant: whom replicas follow, else who was it before; None where that is in doubt."""
+    """The one that is meant: whom others follow, else who was it before; None where that is in doubt.
+
+    One that was opened by mistake still follows the real one.
+    """
     open_ = [one.name for one in writable]
     followed = {
-        names.get(one.link.source)
-        for one in observations
-        if one.answers and one.link and one.link.connected and not one.writable
+        names.get(one.link.source) for one in observations if one.answers and one.link and one.link.connected
     } & set(open_)
     meant = followed.pop() if len(followed) == 1 else None
     if meant is None and not followed and before in open_:

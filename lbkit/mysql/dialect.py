@@ -42,10 +42,16 @@ class Dialect(ABC):
     detach: str
     forget: str
     close: str
+    """Ends only when commits in progress have, those that wait for a replica too."""
     open: tuple[str, ...]
-    kill_sessions: str
-    """A query for the `id` of each session that a fence must cut one by one; "" where `fence` does."""
-    fence: tuple[str, ...]
+    shut_out: str
+    """Lets no application in any more, and cuts those that are in; "" where there is no such thing."""
+    sessions = (
+        "SELECT id AS id FROM information_schema.processlist WHERE id <> CONNECTION_ID() "
+        "AND user NOT IN ('system user', 'event_scheduler') AND command NOT IN ('Daemon') "
+        "AND command NOT LIKE 'Binlog Dump%' AND user <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1)"
+    )
+    """A query for the `id` of each session but lbkit's own and those of replicas."""
 
     _io: str
     _sql: str
@@ -162,9 +168,7 @@ class _MySQL(Dialect):
     forget = "RESET REPLICA ALL"
     close = "SET GLOBAL super_read_only=ON"
     open = ("SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF")
-    kill_sessions = ""
-    # The first returns at once and cuts sessions; the second would wait for commits that wait for replicas.
-    fence = ("SET GLOBAL offline_mode=ON", "SET GLOBAL super_read_only=ON")
+    shut_out = "SET GLOBAL offline_mode=ON"
     _io, _sql, _lag = "Replica_IO_Running", "Replica_SQL_Running", "Seconds_Behind_Source"
     _host, _port, _received = "Source_Host", "Source_Port", "Retrieved_Gtid_Set"
     _waits_variable = "rpl_semi_sync_source_enabled"
@@ -187,6 +191,9 @@ class _MySQL(Dialect):
     def clone(self, source: Address, user: str, password: str) -> list[Statement]:
         return [
             ("STOP REPLICA", None),
+            # A clone is refused under super_read_only; read_only stays, and nobody is let in meanwhile.
+            ("SET GLOBAL offline_mode=ON", None),
+            ("SET GLOBAL super_read_only=OFF", None),
             ("SET GLOBAL clone_valid_donor_list=%s", (f"{source.host}:{source.port}",)),
             (
                 f"CLONE INSTANCE FROM %s@%s:{source.port} IDENTIFIED BY %s",
@@ -217,12 +224,7 @@ class _MariaDB(Dialect):
     forget = "RESET SLAVE ALL"
     close = "SET GLOBAL read_only=ON"
     open = ("SET GLOBAL read_only=OFF",)
-    kill_sessions = (
-        "SELECT id FROM information_schema.processlist WHERE id <> CONNECTION_ID() "
-        "AND user NOT IN ('system user', 'event_scheduler') AND command NOT LIKE 'Binlog Dump%' "
-        "AND user <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1)"
-    )
-    fence = ("SET GLOBAL read_only=ON",)
+    shut_out = ""
     _io, _sql, _lag = "Slave_IO_Running", "Slave_SQL_Running", "Seconds_Behind_Master"
     _host, _port, _received = "Master_Host", "Master_Port", "Gtid_IO_Pos"
     _waits_variable = "rpl_semi_sync_master_enabled"

@@ -36,6 +36,7 @@ __all__ = ["Failover", "FailoverOptions"]
 log = logging.getLogger("lbkit.mysql")
 
 ASK_AGAIN = 5.0  # seconds between two times that replicas are told to connect again
+REPAIR_AGAIN = 5.0  # seconds after a repair that failed
 YOUNG = 0.25  # seconds before it is told that a primary cannot be reached, but seems to live
 SOON = 0.05  # seconds to the next look while it is being found out whether a primary is dead
 
@@ -103,6 +104,7 @@ class Failover:
         self._since = 0.0
         self._promoted_at: float | None = None
         self._asked_at: float | None = None
+        self._repair_at = 0.0
         self._acting = asyncio.Lock()
         self._told: tuple[Verdict, str] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -123,6 +125,7 @@ class Failover:
         except BaseException:
             await self._watch.stop()
             raise
+        self._diagnose()
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
@@ -217,7 +220,11 @@ class Failover:
             self.refusal = ""
             return False
         self._check_flapping(wanted, now)
+        if not wanted.promotes and now < self._repair_at:
+            return False
+        self._repair_at = now + REPAIR_AGAIN
         outcome = await self._locked(diagnosis, self._plan)
+        self._repair_at = 0.0
         if isinstance(outcome, str):
             self._refuse(outcome)
             return False
@@ -237,10 +244,14 @@ class Failover:
             )
 
     def _diagnose(self) -> Diagnosis:
+        seen = self.observations
+        # Of two that take writes the one is meant that was opened last: the other one was only silent.
+        open_ = {one.name for one in seen if one.answers and one.writable}
+        opened = [name for name in self._watch.opened if name in open_]
         found = diagnose(
-            self.observations,
+            seen,
             self._addresses,
-            primary_before=self._primary,
+            primary_before=opened[-1] if opened else self._primary,
             max_lag=self.options.max_lag,
         )
         before, self._diagnosis = self._diagnosis, found
@@ -318,6 +329,7 @@ class Failover:
                 log.warning("%s, although %s", made.purpose, "; ".join(made.risks))
             async with performer:
                 await performer.perform(made)
+            self._primary = made.promotes or self._primary
             log.info("%s: done", made.purpose)
             await (self._watch.look_again() if self._task else self._watch.look_once())
             return made
@@ -325,7 +337,8 @@ class Failover:
             await lock.release()
 
     def _refuse(self, reason: str) -> None:
-        if reason and reason.split(" s ago")[0][:60] != self.refusal.split(" s ago")[0][:60]:
+        # Seconds in it go by; all else that is new is told.
+        if reason and _without_numbers(reason) != _without_numbers(self.refusal):
             log.warning("%s: %s", self.name, reason)
         self.refusal = reason
 
@@ -355,6 +368,10 @@ class Failover:
                     connection.drop()
         except (LbkitError, TimeoutError) as error:
             log.warning("%s: %s", one.name, str(error) or "not in time")
+
+
+def _without_numbers(text: str) -> str:
+    return "".join(letter for letter in text if not letter.isdigit())
 
 
 def _server_status(one: Observation, address: Address, diagnosis: Diagnosis | None) -> dict[str, Any]:

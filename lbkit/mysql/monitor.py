@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from lbkit.mysql.observation import Observation
 from lbkit.mysql.probe import Probe
 from lbkit.mysql.topology import Change, Member, Topology
 
@@ -36,6 +37,7 @@ class Monitor:
         self._changed = changed
         # Only what routing needs: an application's account may not see the rest.
         self._probes = {member.name: Probe(member.dsn, timeout, whole=False) for member in topology.members}
+        self._looking = {member.name: asyncio.Lock() for member in topology.members}
         self._tasks: list[asyncio.Task[None]] = []
         self._wakes = {member.name: asyncio.Event() for member in topology.members}
 
@@ -77,7 +79,19 @@ class Monitor:
             await asyncio.gather(*waits, return_exceptions=True)
 
     async def _probe(self, member: Member) -> None:
-        seen = await self._probes[member.name].look()
+        seen = await self._look(member)
+        if seen.answers and seen.writable and self._tasks and self._topology.primary is None:
+            # It may be a former primary that was only silent, and another one open since the last look.
+            others = [other for other in self._topology.members if other is not member and other.up]
+            for other in await asyncio.gather(*(self._look(other) for other in others)):
+                self._take(other)
+        self._take(seen)
+
+    async def _look(self, member: Member) -> Observation:
+        async with self._looking[member.name]:
+            return await self._probes[member.name].look()
+
+    def _take(self, seen: Observation) -> None:
         if changes := self._topology.observed(seen, asyncio.get_running_loop().time()):
             if any(change.text.startswith("is down") for change in changes):
                 self.wake()  # where one has gone another one may take its place

@@ -193,14 +193,20 @@ class Performer:
                 raise
 
     async def _fence(self, server: str) -> None:
-        words = dialect_of((await self._connection(server)).is_mariadb)
-        if words.kill_sessions:
-            await self._kill_sessions(server, words.kill_sessions)
-        await self._run(server, *words.fence)
-        if words.kill_sessions:
-            await self._kill_sessions(server, words.kill_sessions)  # those that came in between
+        """Cut applications off, then close.
 
-    async def _kill_sessions(self, server: str, query: str) -> None:
+        Commits that wait for a replica keep a server from being closed, and nothing interrupts them but
+        switching the waiting off, which acknowledges them. So that comes when nobody is left to hear it.
+        """
+        words = dialect_of((await self._connection(server)).is_mariadb)
+        if words.shut_out:
+            await self._run(server, words.shut_out)
+        await self._cut_sessions(server, words.sessions)
+        await self._protect(server, False)
+        await self._run(server, words.close)
+        await self._cut_sessions(server, words.sessions)  # those that came in between
+
+    async def _cut_sessions(self, server: str, query: str) -> None:
         for row in await self._fetch(server, query):
             try:
                 await self._run(server, f"KILL CONNECTION {int(row['id'])}")
@@ -224,6 +230,7 @@ class Performer:
             pass  # the server ends itself when the clone is complete
         except QueryFailed as error:
             if error.code != GONE_TO_CLONE:
+                await self._run(server, words.close)
                 raise
         self._drop(server)
         while True:

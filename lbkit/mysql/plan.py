@@ -114,7 +114,8 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """*server* takes no writes any more, at once: sessions of applications are cut."""
+    """*server* takes no writes any more, at once: sessions of applications are cut, commits that wait for a
+    replica with them, so that nobody hears that these are acknowledged."""
 
     server: str
 
@@ -340,8 +341,8 @@ def _repair(diagnosis: Diagnosis, observations: Sequence[Observation], clone: bo
         match finding.trouble:
             case Trouble.IDLE | Trouble.STRAY:
                 if one is not None and one.semi_sync.waits:
-                    # Commits that wait there are cut off first: to let them end would acknowledge them.
-                    steps += [Fence(finding.server), Protect(finding.server, False)]
+                    # Commits may wait there: to let them end would acknowledge them.
+                    steps.append(Fence(finding.server))
                 steps.append(Follow(finding.server, primary))
             case Trouble.ERRANT if clone and one is not None and not one.is_mariadb:
                 steps += [Clone(finding.server, primary), Follow(finding.server, primary)]

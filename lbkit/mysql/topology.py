@@ -3,7 +3,8 @@
 Pure: probes and their times go in, decisions come out. A server that says it is read-only is a replica,
 one that does not is the primary. Two writable servers at once are a mistake of somebody's; then the
 present primary stays primary and the other one gets nothing, neither reads nor writes, because its data
-may have gone its own way.
+may have gone its own way. Where there is no present one, the one counts that was seen to become writable
+last: a former primary that was only silent is still open when another one has long been promoted.
 """
 
 from __future__ import annotations
@@ -50,6 +51,8 @@ class Member:
         self.server = Server(dsn.name, dsn.address)
         self.health = Health(rise=1, fall=FALL)
         self.writable: bool | None = None
+        self.opened_at = 0.0
+        """When it was seen to take writes after it had been read-only."""
         self.lag: float | None = None
         """Seconds behind the primary as the server estimates it, 0 on the primary; None is unknown."""
         self.position = ""
@@ -134,6 +137,8 @@ class Topology:
         if member.health.observe(True, "answers", now):
             changes.append(Change(name, "is up"))
         if member.writable is not writable:
+            if writable and member.writable is False:
+                member.opened_at = now
             member.writable = writable
             changes.append(Change(name, "takes writes" if writable else "is read-only"))
         return changes + self._settle(now)
@@ -183,7 +188,7 @@ class Topology:
         before = self._primary
         writable = [member for member in self.members if member.up and member.writable]
         if before not in writable:
-            self._primary = writable[0] if writable else None
+            self._primary = max(writable, key=lambda member: member.opened_at) if writable else None
         readers = [member.server for member in self.members if member.up and member.writable is False]
         if readers != list(self.replicas):
             self.replicas.change(readers, now)

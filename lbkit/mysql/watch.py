@@ -33,12 +33,15 @@ class Watch:
         self._timeout = timeout
         self._probes = {dsn.name: Probe(dsn, timeout) for dsn in dsns}
         self._seen: dict[str, Observation] = {}
+        self._answered: dict[str, Observation] = {}
         self._silences = dict.fromkeys(self._probes, 0)
         self._wakes = {name: asyncio.Event() for name in self._probes}
         self._orders: dict[str, list[asyncio.Future[None]]] = {name: [] for name in self._probes}
         self._tasks: list[asyncio.Task[None]] = []
         self.changed = asyncio.Event()
         self.last_writable: dict[str, Observation] = {}
+        self.opened: list[str] = []
+        """Servers that were seen to become writable after they had been read-only, the last one last."""
 
     async def start(self) -> None:
         """Look at everybody once, then go on in the background until `stop`."""
@@ -116,7 +119,12 @@ class Watch:
         else:
             self._silences[one.name] = 0
         if one.answers and one.writable:
+            last = self._answered.get(one.name)
+            if last is not None and not last.writable:
+                self.opened = [*(name for name in self.opened if name != one.name), one.name]
             self.last_writable[one.name] = one
+        if one.answers:
+            self._answered[one.name] = one
         self._seen[one.name] = one
         if before is None or _state(before) != _state(one):
             self.changed.set()

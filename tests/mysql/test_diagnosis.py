@@ -94,6 +94,12 @@ def test_who_is_meant_of_two_that_nobody_follows() -> None:
     assert diagnosed(servers, "s2").primary == "s2"
 
 
+def test_one_that_was_opened_by_mistake_still_follows_the_other() -> None:
+    servers = Servers(2, True)
+    servers.nodes["s2"].writable = True
+    assert diagnosed(servers, "s2").primary == "s1"
+
+
 def test_a_primary_that_nobody_follows_is_not_dead_for_that() -> None:
     servers = Servers(2, True)
     servers.nodes["s2"].source = None

@@ -152,7 +152,7 @@ def test_a_returned_primary_whose_commits_wait_is_cut_off_first() -> None:
     servers.nodes["s3"].waits = True
     made = planned(servers, None)
     assert made is not None
-    assert made.steps == (Fence("s3"), Protect("s3", False), Follow("s3", "s1"))
+    assert made.steps == (Fence("s3"), Follow("s3", "s1"))
 
 
 def test_errant_transactions_are_never_followed() -> None:

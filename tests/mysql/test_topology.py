@@ -116,6 +116,26 @@ def test_a_second_writable_server_gets_nothing() -> None:
     assert found.why(found.members[2]) == "a second writable server; not used"
 
 
+def test_the_one_that_was_opened_last_is_the_primary_where_there_was_none() -> None:
+    """The former one was only silent: it is still open, and has been replaced."""
+    found = whole()
+    for now in (1.0, 2.0):
+        found.failed("db1", "silent", True, now)
+    assert found.primary is None
+    found.answered("db3", True, 3.0)
+    found.failed("db3", "busy", False, 4.0)
+    found.answered("db1", True, 5.0)
+    found.failed("db1", "gone", False, 6.0)
+    found.answered("db3", True, 7.0)
+    found.answered("db1", True, 8.0)
+    assert found.require_primary().name == "db3"
+    found.failed("db3", "busy", False, 9.0)
+    found.failed("db1", "busy", False, 9.0)
+    found._members["db1"].health.assume_up(10.0)
+    found.answered("db3", True, 10.0)
+    assert found.require_primary().name == "db3"
+
+
 def test_names_are_unique() -> None:
     with pytest.raises(ValueError, match="same name"):
         Topology([Dsn("db"), Dsn("db")], "round_robin", random.Random(7))

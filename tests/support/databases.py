@@ -36,6 +36,7 @@ class LivePair:
     def __init__(self, folder: Path, flavour: Flavour, managed: bool = False) -> None:
         report = LineReport()
         self.flavour = flavour
+        self.is_spoilt = False
         self.cluster = DatabaseCluster(
             folder,
             program=find_server(flavour, report),
@@ -155,9 +156,13 @@ def pair(_pair_of: Callable[..., LivePair], flavour: Flavour) -> LivePair:
 
 
 @pytest.fixture
-def managed_pair(_pair_of: Callable[..., LivePair], flavour: Flavour) -> LivePair:
-    """A shared semi-synchronous pair whose roles the tests give; whoever uses it leaves it healthy."""
-    return _pair_of(flavour, managed=True)
+def managed_pair(_pair_of: Callable[..., LivePair], flavour: Flavour) -> Iterator[LivePair]:
+    """A shared semi-synchronous pair whose roles the tests give; whoever cannot leave it healthy says so."""
+    pair = _pair_of(flavour, managed=True)
+    yield pair
+    if pair.is_spoilt:
+        del _pairs[flavour, True]
+        pair.close()
 
 
 @pytest.fixture

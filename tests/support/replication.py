@@ -194,7 +194,7 @@ class Servers:
             case Close():
                 node.writable = False
             case Fence():
-                node.writable, node.offline = False, True
+                node.writable, node.offline, node.waits = False, True, False
             case Open():
                 node.writable, node.offline = True, False
             case Follow(source=source):
