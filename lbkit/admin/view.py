@@ -63,6 +63,8 @@ class View:
     """By pool: those who wait for a place in worker processes."""
     standings: Mapping[Server, Mapping[str, str]] = field(default_factory=dict)
     """By server and worker: its state there, where live traffic has made it another one than here."""
+    databases: Sequence[Mapping[str, Any]] = ()
+    """What `lbkit.mysql.failover.Failover.status` says of each."""
 
     def waiting_in(self, pool: Pool) -> int:
         """How many wait for a place in *pool* now."""
@@ -89,6 +91,7 @@ def families(view: View) -> list[Family]:
         *_server_families(view),
         *_pool_families(view),
         *_worker_families(view),
+        *_database_families(view),
         Family("lbkit_reloads", "Reloads carried out.", "counter", [], {(): view.reloads}),
         Family("lbkit_reloads_failed", "Reloads refused.", "counter", [], {(): view.failed_reloads}),
     ]
@@ -135,6 +138,27 @@ def _worker_families(view: View) -> list[Family]:
         open_sessions.add([str(worker.number)], worker.open_sessions)
         replaced.add([str(worker.number)], worker.replaced)
     return [open_sessions, replaced]
+
+
+def _database_families(view: View) -> list[Family]:
+    if not view.databases:
+        return []
+    labels = ["database", "server"]
+    healthy = Family("lbkit_mysql_healthy", "1 where nothing is the matter.", "gauge", ["database"])
+    promotions = Family("lbkit_mysql_promotions", "Failovers carried out.", "counter", ["database"])
+    primary = Family("lbkit_mysql_primary", "1 for the server that takes writes.", "gauge", labels)
+    up = Family("lbkit_mysql_up", "1 where the server answers.", "gauge", labels)
+    lag = Family("lbkit_mysql_lag_seconds", "Behind the primary; absent is unknown.", "gauge", labels)
+    for database in view.databases:
+        healthy.add([database["name"]], database["healthy"])
+        promotions.add([database["name"]], database["promotions"])
+        for server in database["servers"]:
+            where = [database["name"], server["name"]]
+            primary.add(where, server["name"] == database["primary"])
+            up.add(where, server["reach"] == "answers")
+            if server["lag"] is not None:
+                lag.add(where, server["lag"])
+    return [healthy, promotions, primary, up, lag]
 
 
 def _listener_families(view: View) -> list[Family]:
@@ -221,6 +245,7 @@ def status(view: View) -> dict[str, Any]:
         },
         "pools": {pool.name: _pool_status(pool, view, moved) for pool in view.pools},
         **({"workers": _workers_status(view)} if view.workers else {}),
+        **({"mysql": {one["name"]: one for one in view.databases}} if view.databases else {}),
         "reloads": view.reloads,
         "failed_reloads": view.failed_reloads,
     }

@@ -114,7 +114,7 @@ class Writers:
                     await asyncio.sleep(PAUSE)  # most of them are refused most of the time
         finally:
             if connection:
-                connection.drop()
+                await connection.close()
 
     async def _insert(self, connection: Connection, number: int) -> None:
         loop = asyncio.get_running_loop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lbkit.config.loader import load, load_text, loads, read_text
+from lbkit.config.mysql import MysqlConfig
 from lbkit.config.schema import (
     AdminConfig,
     AgentConfig,
@@ -44,6 +45,7 @@ __all__ = [
     "GlobalConfig",
     "HealthConfig",
     "ListenerConfig",
+    "MysqlConfig",
     "OutlierConfig",
     "PoolConfig",
     "PoolTlsConfig",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lbkit.config.decoder import Problems, decode, key_path
+from lbkit.config.mysql import check_mysql, resolve_mysql
 from lbkit.config.schema import (
     Catalog,
     CertificateConfig,
@@ -177,6 +178,7 @@ def _resolve_paths(config: Config, folder: Path) -> Config:
         config,
         listeners={name: resolved(listener) for name, listener in config.listeners.items()},
         pools={name: _resolve_options(pool, folder) for name, pool in config.pools.items()},
+        mysql=resolve_mysql(config.mysql, folder),
     )
 
 
@@ -265,8 +267,10 @@ def _resolve_options(pool: PoolConfig, folder: Path) -> PoolConfig:
 
 
 def _check_whole(config: Config, catalog: Catalog, problems: Problems) -> None:
-    if not config.listeners and config.admin is None and not problems.has("listeners"):
+    nothing = not config.listeners and config.admin is None and not config.mysql
+    if nothing and not problems.has("listeners") and not problems.has("mysql"):
         problems.add("listeners", "nothing to listen on: add a [listeners.NAME] table")
+    check_mysql(config.mysql, problems)
     if config.global_.workers != "auto":
         _check_bounds(config.global_.workers, 1, 1024, "global.workers", problems)
     _check_addresses(config, problems)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from lbkit.config.mysql import MysqlConfig
 from lbkit.config.values import Duration, KeySource
 from lbkit.config.web import RewriteConfig, RouteConfig
 from lbkit.firewall import Network, Rate
@@ -393,4 +394,5 @@ class Config:
     admin: AdminConfig | None = None
     listeners: Mapping[str, ListenerConfig] = field(default_factory=dict)
     pools: Mapping[str, PoolConfig] = field(default_factory=dict)
+    mysql: Mapping[str, MysqlConfig] = field(default_factory=dict)
     lists: Any = field(default_factory=dict)

@@ -74,9 +74,21 @@ class Dialect(ABC):
         """Let commits wait for a replica, or not."""
         return f"SET GLOBAL {self._waits_variable}={'ON' if on else 'OFF'}"
 
+    start: tuple[str, ...]
+    """Statements that start replication as prepared, from where the server is."""
+
     @abstractmethod
+    def prepare(self, source: Address, user: str, password: str) -> Statement:
+        """Say whom to replicate from, without beginning to."""
+
     def follow(self, source: Address, user: str, password: str) -> list[Statement]:
         """Replicate from *source*, from where it is; closed for writing first."""
+        return [
+            (self.detach, None),
+            (self.close, None),
+            self.prepare(source, user, password),
+            *((statement, None) for statement in self.start),
+        ]
 
     @abstractmethod
     def clone(self, source: Address, user: str, password: str) -> list[Statement]:
@@ -174,19 +186,15 @@ class _MySQL(Dialect):
     _waits_variable = "rpl_semi_sync_source_enabled"
     _group_variable = "group_replication_group_name"
 
-    def follow(self, source: Address, user: str, password: str) -> list[Statement]:
-        return [
-            ("STOP REPLICA", None),
-            ("SET GLOBAL super_read_only=ON", None),
-            (
-                "CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s, SOURCE_USER=%s, "
-                "SOURCE_PASSWORD=%s, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, "
-                "SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=0.25",
-                (source.host, source.port, user, password),
-            ),
-            ("START REPLICA", None),
-            ("SET GLOBAL offline_mode=OFF", None),
-        ]
+    start = ("START REPLICA", "SET GLOBAL offline_mode=OFF")
+
+    def prepare(self, source: Address, user: str, password: str) -> Statement:
+        return (
+            "CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s, SOURCE_USER=%s, "
+            "SOURCE_PASSWORD=%s, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, "
+            "SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=0.25",
+            (source.host, source.port, user, password),
+        )
 
     def clone(self, source: Address, user: str, password: str) -> list[Statement]:
         return [
@@ -229,19 +237,15 @@ class _MariaDB(Dialect):
     _host, _port, _received = "Master_Host", "Master_Port", "Gtid_IO_Pos"
     _waits_variable = "rpl_semi_sync_master_enabled"
 
-    def follow(self, source: Address, user: str, password: str) -> list[Statement]:
-        return [
-            ("STOP SLAVE", None),
-            ("SET GLOBAL read_only=ON", None),
-            # What it wrote itself as a primary is not in its position as a replica.
-            ("SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos", None),
-            (
-                "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD=%s, "
-                "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1",
-                (source.host, source.port, user, password),
-            ),
-            ("START SLAVE", None),
-        ]
+    # What it wrote itself as a primary is not in its position as a replica.
+    start = ("SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos", "START SLAVE")
+
+    def prepare(self, source: Address, user: str, password: str) -> Statement:
+        return (
+            "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD=%s, "
+            "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1",
+            (source.host, source.port, user, password),
+        )
 
     def clone(self, source: Address, user: str, password: str) -> list[Statement]:
         raise ValueError("MariaDB cannot clone: make the server anew from a backup of the primary")

@@ -148,6 +148,11 @@ class Failover:
         return self._diagnosis
 
     @property
+    def dsns(self) -> list[Dsn]:
+        """The servers, in the given order."""
+        return list(self._dsns.values())
+
+    @property
     def observations(self) -> list[Observation]:
         """What was seen last of each server."""
         return self._watch.observations

@@ -15,7 +15,7 @@ from lbkit.mysql.topology import Change, Member, Topology
 
 __all__ = ["Monitor"]
 
-HURRY = 0.1  # seconds between two looks while there is no primary: somebody is about to be made one
+HURRY = 0.03  # seconds between two looks while there is no primary: somebody is about to be made one
 SHORTEST = 0.01  # seconds between two looks at a server that goes on to close its connections
 
 
@@ -80,8 +80,9 @@ class Monitor:
 
     async def _probe(self, member: Member) -> None:
         seen = await self._look(member)
-        if seen.answers and seen.writable and self._tasks and self._topology.primary is None:
-            # It may be a former primary that was only silent, and another one open since the last look.
+        returns = seen.answers and seen.writable and member.writable is not False
+        if returns and self._tasks and self._topology.primary is None:
+            # A former primary that was only silent; another one may be open since the last look.
             others = [other for other in self._topology.members if other is not member and other.up]
             for other in await asyncio.gather(*(self._look(other) for other in others)):
                 self._take(other)

@@ -31,7 +31,9 @@ from lbkit.mysql.plan import (
     Forget,
     Open,
     Plan,
+    Prepare,
     Protect,
+    Start,
     Step,
     StopReceiving,
 )
@@ -169,6 +171,11 @@ class Performer:
                 await self._run(server, *words.open)
             case Follow(source=source):
                 await self._follow(server, source)
+            case Prepare(source=source):
+                await self._run(server, words.prepare(self.addresses[source], *self.account))
+            case Start():
+                await self._run(server, *words.start)
+                await self._until(server, _is_connected)
             case Clone(source=source):
                 await self._clone(server, source)
             case Elect():
@@ -216,7 +223,7 @@ class Performer:
     async def _follow(self, server: str, source: str) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)
         await self._run(server, *words.follow(self.addresses[source], *self.account))
-        await self._until(server, lambda seen: seen.link is not None and seen.link.connected)
+        await self._until(server, _is_connected)
 
     async def _clone(self, server: str, source: str) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)
@@ -274,6 +281,10 @@ class Performer:
             held.drop()
 
 
+def _is_connected(seen: Observation) -> bool:
+    return seen.link is not None and seen.link.connected
+
+
 def step_text(step: Step) -> str:
     """A step as an order, for logs and people."""
     name = step.server
@@ -300,6 +311,10 @@ def step_text(step: Step) -> str:
             return f"open {name} for writing"
         case Follow():
             return f"let {name} follow {step.source}"
+        case Prepare():
+            return f"tell {name} to follow {step.source} later"
+        case Start():
+            return f"start replication on {name}"
         case Clone():
             return f"clone {name} from {step.source}"
         case Elect():

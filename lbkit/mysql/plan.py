@@ -42,7 +42,9 @@ __all__ = [
     "OnPossibleLoss",
     "Open",
     "Plan",
+    "Prepare",
     "Protect",
+    "Start",
     "Step",
     "StopReceiving",
     "plan",
@@ -136,6 +138,21 @@ class Follow:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepare:
+    """*server* will replicate from *source* when it is told to start."""
+
+    server: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """*server*, closed for writing, replicates as it was prepared to."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class Clone:
     """*server*'s data is replaced by that of *source*; it starts anew."""
 
@@ -162,6 +179,8 @@ Step: TypeAlias = (
     | Fence
     | Open
     | Follow
+    | Prepare
+    | Start
     | Clone
     | Elect
 )
@@ -388,14 +407,16 @@ def _swap(
         for one in observations
         if one.answers and one not in (old, new) and not _has(diagnosis, one.name, Trouble.ERRANT)
     ]
-    steps: list[Step] = [Close(old.name), CatchUp(new.name, old.name), Detach(new.name)]
+    # What takes long and can be done while the old primary still takes writes is done first.
+    steps: list[Step] = [Prepare(old.name, new.name), Close(old.name), CatchUp(new.name, old.name)]
+    steps.append(Detach(new.name))
     if protect:
         # The old primary follows before the new one is opened: then its first write is waited for, too. Its
         # own source side goes off last, because that takes MySQL a second: it receives all the same.
-        follow = Follow(old.name, new.name)
-        steps += [follow, Protect(new.name, True), Open(new.name), Protect(old.name, False)]
+        start = Start(old.name)
+        steps += [start, Protect(new.name, True), Open(new.name), Protect(old.name, False)]
     else:
-        steps += [Open(new.name), Follow(old.name, new.name)]
+        steps += [Open(new.name), Start(old.name)]
     steps.append(Forget(new.name))
     steps += [Follow(one.name, new.name) for one in others]
     undo: list[Step] = [Protect(new.name, False), Forget(old.name), Follow(new.name, old.name)]

@@ -31,6 +31,7 @@ from lbkit.config.decoder import key_path
 from lbkit.errors import ConfigError
 from lbkit.exchange import Handler, HttpServer, HttpSettings
 from lbkit.http.trusted import Trusted
+from lbkit.mysql.failover import Failover
 from lbkit.pool import Known, Pool
 from lbkit.proxy.access_log import AccessLog
 from lbkit.proxy.forward import Forwarder, ForwardSettings
@@ -41,6 +42,7 @@ from lbkit.proxy.tcp_session import TcpService, TcpSettings
 from lbkit.proxy.ticker import Ticker
 from lbkit.relay import Relay, Resources, choose_relay
 from lbkit.runtime.control import PoolControl
+from lbkit.runtime.databases import Databases, make_failovers
 from lbkit.runtime.edge import Edge
 from lbkit.runtime.messages import Result
 from lbkit.runtime.part import Part
@@ -111,6 +113,8 @@ class _Plan:
     bound: dict[str, Listener]
     first_results: dict[str, FirstResults]
     """By pool: what the first checks of new servers said."""
+    failovers: dict[str, Failover]
+    """By database; none where another process watches them."""
 
     def undo(self) -> None:
         """Close what was opened for it."""
@@ -136,6 +140,7 @@ class Runtime:
         self._pools: dict[str, RunningPool] = {}
         self._listeners: dict[str, RunningListener] = {}
         self._retired: set[Service] = set()
+        self._databases = Databases(self._in_background)
         self._endings: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         self._control = PoolControl(lambda: self._pools, self._forget, self._part.changed)
@@ -236,6 +241,7 @@ class Runtime:
         for pool in self._pools.values():
             for prober in pool.probers():
                 await prober.stop()
+        await self._databases.stop()
         for task in self._endings:
             task.cancel()
         await asyncio.gather(*self._endings, return_exceptions=True)
@@ -289,7 +295,8 @@ class Runtime:
         web = {name: prepare(name, item) for name, item in config.listeners.items() if item.mode == "http"}
         seed = config.global_.seed
         pools = {name: self._known_or_new(name, item, seed) for name, item in config.pools.items()}
-        plan = _Plan(secrets, pools, relays, web, {}, {}, {})
+        failovers = make_failovers(config.mysql) if self._part.checks else {}
+        plan = _Plan(secrets, pools, relays, web, {}, {}, {}, failovers)
         try:
             self._open_logs(config, plan)
             self._bind_new(config, plan.bound)
@@ -338,6 +345,8 @@ class Runtime:
     def _apply(self, config: Config, plan: _Plan) -> None:
         self._config = config
         removed = self._apply_pools(config, plan)
+        if self._part.checks:
+            self._databases.change(config.mysql, plan.failovers)
         old = dict(self._listeners)
         self._listeners = {
             name: self._apply_listener(name, item, plan, self._at(name, item.listen))
@@ -563,6 +572,7 @@ class Runtime:
             ],
             reloads=self.reloads,
             failed_reloads=self.failed_reloads,
+            databases=self._databases.status(),
         )
         return self._part.shown(view)
 

@@ -75,6 +75,7 @@ def test_passwords_are_arguments_and_not_text(words: Dialect) -> None:
     statements = words.follow(Address("db1", 3306), "repl", "s3cret")
     assert not any("s3cret" in sql for sql, _ in statements)
     assert any("s3cret" in (args or ()) for _, args in statements)
+    assert words.prepare(Address("db1", 3306), "repl", "s3cret") in statements
     assert "read_only=ON" in statements[1][0]  # closed before it follows
 
 

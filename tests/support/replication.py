@@ -23,7 +23,9 @@ from lbkit.mysql.plan import (
     Follow,
     Forget,
     Open,
+    Prepare,
     Protect,
+    Start,
     Step,
     StopReceiving,
 )
@@ -199,6 +201,12 @@ class Servers:
                 node.writable, node.offline = True, False
             case Follow(source=source):
                 self.follow(node, source)
+                if not self.connected(node):
+                    raise StepFailed(step)
+            case Prepare(source=source):
+                node.source = source
+            case Start():
+                node.receiving = node.applying = True
                 if not self.connected(node):
                     raise StepFailed(step)
             case Clone(source=source):

@@ -1,0 +1,90 @@
+"""``[mysql.NAME]``: a database's servers, and who moves the primary's role when it dies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lbkit.config.decoder import Problems, key_path
+from lbkit.config.values import Duration
+from lbkit.server import Address
+
+__all__ = ["MysqlConfig", "check_mysql", "resolve_mysql"]
+
+
+@dataclass(frozen=True, slots=True)
+class MysqlConfig:
+    """``[mysql.NAME]``: the servers of one replication topology, MySQL or MariaDB.
+
+    `user` may see and change replication (see `lbkit.mysql.failover`); its password is in the variable
+    `password_env` or in the file `password_file`. Replicas log in at the primary with `replication_user`
+    and its password, by default with `user`'s.
+
+    `failover` ``"auto"`` watches and acts; ``"off"`` only watches and tells. `on_possible_loss` is what to do
+    where acknowledged writes might be lost: ``"abort"`` leaves it to people. After a failover no second one
+    is begun for `recovery_block`. A server is looked at every `interval`, at most `timeout` long. `clone`
+    replaces one with errant transactions by a copy of the primary (MySQL only). A replica more than `max_lag`
+    behind is told of. `apply_timeout` bounds the wait for a replica's relay log before it is promoted.
+    """
+
+    user: str
+    servers: tuple[Address, ...]
+    password_env: str = ""
+    password_file: Path | None = None
+    replication_user: str = ""
+    replication_password_env: str = ""
+    replication_password_file: Path | None = None
+    failover: Literal["auto", "off"] = "off"
+    on_possible_loss: Literal["abort", "promote"] = "abort"
+    recovery_block: Duration = Duration(60)
+    interval: Duration = Duration(0.5)
+    timeout: Duration = Duration(1)
+    clone: bool = False
+    max_lag: Duration = Duration(10)
+    apply_timeout: Duration = Duration(60)
+
+
+def resolve_mysql(config: Mapping[str, MysqlConfig], folder: Path) -> dict[str, MysqlConfig]:
+    """Files relative to *folder*."""
+    found: dict[str, MysqlConfig] = {}
+    for name, item in config.items():
+        files: dict[str, Any] = {
+            key: folder / value
+            for key in ("password_file", "replication_password_file")
+            if (value := getattr(item, key)) is not None
+        }
+        found[name] = replace(item, **files)
+    return found
+
+
+def check_mysql(config: Mapping[str, MysqlConfig], problems: Problems) -> None:
+    """What only the whole table can tell."""
+    for name, item in config.items():
+        path = key_path("mysql", name)
+        if not name:
+            problems.add(path, "a name must not be empty")
+        _check_servers(item, path, problems)
+        for prefix in ("", "replication_"):
+            env, file = f"{prefix}password_env", f"{prefix}password_file"
+            if getattr(item, env) and getattr(item, file) is not None:
+                problems.add(f"{path}.{file}", f'the password comes from "{env}" already')
+        if (item.replication_password_env or item.replication_password_file) and not item.replication_user:
+            problems.add(path, 'a replication password needs "replication_user", too')
+        for key in ("interval", "timeout", "max_lag", "apply_timeout"):
+            if getattr(item, key) <= 0:
+                problems.add(f"{path}.{key}", "must be more than 0")
+
+
+def _check_servers(item: MysqlConfig, path: str, problems: Problems) -> None:
+    if not item.servers and not problems.has(f"{path}.servers"):
+        problems.add(f"{path}.servers", "a database needs at least one server")
+    seen: dict[Address, str] = {}
+    for index, address in enumerate(item.servers):
+        here = key_path(f"{path}.servers", index)
+        if address.path or not address.port:
+            problems.add(here, f'"{address}": other servers must reach it: a host and a port are needed')
+        elif address in seen:
+            problems.add(here, f"{address} is {seen[address]} already")
+        seen.setdefault(address, here)

@@ -1,0 +1,99 @@
+"""``[mysql.NAME]`` at work: a `Failover` for each, changed by reloads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from lbkit.config.mysql import MysqlConfig
+from lbkit.errors import ConfigError
+from lbkit.mysql import Dsn
+from lbkit.mysql.failover import Failover, FailoverOptions
+from lbkit.mysql.performer import StepLimits
+
+__all__ = ["Databases", "make_failover", "make_failovers"]
+
+
+class Databases:
+    """The running ones, by name. *background* runs what takes time."""
+
+    def __init__(self, background: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+        self._background = background
+        self._running: dict[str, tuple[MysqlConfig, Failover]] = {}
+
+    def change(self, configs: Mapping[str, MysqlConfig], made: Mapping[str, Failover]) -> None:
+        """Run *configs*; *made* are those of `make_failovers`. One that is as it was goes on as it is."""
+        old, self._running = self._running, {}
+        for name, config in configs.items():
+            known = old.get(name)
+            if known and known[0] == config:
+                self._running[name] = old.pop(name)
+                continue
+            self._running[name] = config, made[name]
+            self._background(made[name].start())
+        for _, failover in old.values():
+            self._background(failover.stop())
+
+    def status(self) -> list[dict[str, Any]]:
+        """Of each, for the administration."""
+        return [failover.status() for _, failover in self._running.values()]
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        running, self._running = self._running, {}
+        for _, failover in running.values():
+            await failover.stop()
+
+
+def make_failovers(configs: Mapping[str, MysqlConfig]) -> dict[str, Failover]:
+    """One for each, not started. Raises ConfigError with every password that cannot be had."""
+    made: dict[str, Failover] = {}
+    problems: list[str] = []
+    for name, config in configs.items():
+        try:
+            made[name] = make_failover(name, config)
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return made
+
+
+def make_failover(name: str, config: MysqlConfig) -> Failover:
+    """Of one table. Raises ConfigError where a password cannot be had."""
+    path = f"mysql.{name}"
+    password = _password(config.password_env, config.password_file, f"{path}.password")
+    dsns = [Dsn(server.host, server.port, config.user, password) for server in config.servers]
+    replication = None
+    if config.replication_user:
+        where = f"{path}.replication_password"
+        secret = _password(config.replication_password_env, config.replication_password_file, where)
+        replication = config.replication_user, secret
+    options = FailoverOptions(
+        interval=config.interval,
+        timeout=config.timeout,
+        auto=config.failover == "auto",
+        on_possible_loss=config.on_possible_loss,
+        recovery_block=config.recovery_block,
+        clone=config.clone,
+        max_lag=config.max_lag,
+        limits=StepLimits(apply=config.apply_timeout),
+    )
+    return Failover(dsns, options, name=name, replication=replication)
+
+
+def _password(env: str, file: Path | None, where: str) -> str:
+    if env:
+        if env not in os.environ:
+            raise ConfigError(f"{where}_env: ${env} is not set")
+        return os.environ[env]
+    if file is None:
+        return ""
+    try:
+        return file.read_text("utf-8").rstrip("\n")
+    except OSError as error:
+        raise ConfigError(f"{where}_file: {file}: {(error.strerror or str(error)).lower()}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}_file: {file}: is not UTF-8 text") from None
