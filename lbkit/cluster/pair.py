@@ -120,6 +120,7 @@ class DatabaseCluster:
         self._report = report or Silent()
         self._identity: Identity | None = None
         self._nodes: dict[str, Mysqld] = {}
+        self._taken: set[int] = set()
         self._new: list[Mysqld] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._over: asyncio.Future[None] | None = None
@@ -280,7 +281,8 @@ class DatabaseCluster:
         if asked and not is_free(asked):
             raise StartFailed(f"port {asked} for {name} is in use")
         remembered = self._known.ports.get(name, 0)
-        port = asked or (remembered if remembered and is_free(remembered) else free_port())
+        port = asked or (remembered if remembered and is_free(remembered) else self._free_port())
+        self._taken.add(port)
         for attempt in range(PORT_TRIES):
             node = self._nodes[name] = self._make(name, port)
             if not (node.folder / "data").is_dir():
@@ -292,8 +294,15 @@ class DatabaseCluster:
             except PortTaken:
                 if asked or attempt == PORT_TRIES - 1:
                     raise
-                port = free_port()
+                port = self._free_port()
         self._known.ports[name] = node.port
+
+    def _free_port(self) -> int:
+        """None that another server of this cluster is about to use: it would answer in this one's place."""
+        while (port := free_port()) in self._taken:
+            pass
+        self._taken.add(port)
+        return port
 
     def _make(self, name: str, port: int) -> Mysqld:
         return Mysqld(

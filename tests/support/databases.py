@@ -23,6 +23,7 @@ from lbkit.cluster.database import Flavour, find_server
 from lbkit.cluster.pair import DatabaseCluster, RunningServer
 from lbkit.cluster.report import LineReport
 from lbkit.mysql import Dsn, PoolLimits, Router, RouterOptions
+from lbkit.server import Address
 
 T = TypeVar("T")
 LIMIT = 120.0  # seconds for anything a pair does; a first start has to initialise a data directory
@@ -81,8 +82,8 @@ class LivePair:
         servers = sorted(self.cluster.servers, key=lambda server: server.name)
         return [Dsn.parse(server.admin_dsn).named(server.name) for server in servers]
 
-    def server(self, name: str) -> RunningServer:
-        return next(server for server in self.cluster.servers if server.name == name)
+    def server_address(self, name: str) -> Address:
+        return Address.parse(next(one for one in self.cluster.servers if one.name == name).address)
 
     @property
     def dsns(self) -> dict[str, str]:

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from lbkit.errors import ConnectionLost, PromotionRefused, QueryFailed
+from lbkit.mysql.driver import connect
+from lbkit.mysql.failover import Failover, FailoverOptions
+from lbkit.mysql.performer import Performer, StepLimits, step_text
+from lbkit.mysql.plan import (
+    Apply,
+    CatchUp,
+    Clone,
+    Close,
+    Confirm,
+    Detach,
+    Elect,
+    Fence,
+    Follow,
+    Forget,
+    Open,
+    Plan,
+    Prepare,
+    Protect,
+    Start,
+    Step,
+    StopReceiving,
+)
+from tests.support.databases import LivePair
+
+ALL: list[Step] = [
+    StopReceiving("a"), Confirm("a", ("b",)), Apply("a"), CatchUp("a", "b"), Detach("a"), Forget("a"), Protect("a", True),
+    Close("a"), Fence("a"), Open("a"), Follow("a", "b"), Prepare("a", "b"), Start("a"), Clone("a", "b"), Elect("a"),
+]  # fmt: skip
+
+
+class Scripted(Performer):
+    """Notes the steps and fails where it is told to."""
+
+    def __init__(self, failing: dict[Step, list[BaseException]]) -> None:
+        super().__init__({}, {}, ("", ""))
+        self.failing = failing
+        self.done: list[Step] = []
+
+    async def _do(self, step: Step) -> None:
+        if errors := self.failing.get(step):
+            raise errors.pop(0)
+        self.done.append(step)
+
+
+PLAN = Plan(
+    "switchover from a to b",
+    (Close("a"), CatchUp("b", "a"), Open("b"), Follow("a", "b")),
+    (Forget("a"), Open("a")),
+    "b",
+)
+
+
+async def test_steps_in_their_order() -> None:
+    performer = Scripted({})
+    await performer.perform(PLAN)
+    assert performer.done == list(PLAN.steps)
+
+
+async def test_a_step_that_fails_before_the_new_one_is_opened_is_undone() -> None:
+    performer = Scripted({CatchUp("b", "a"): [QueryFailed(1, "no")], Forget("a"): [QueryFailed(2, "no")]})
+    with pytest.raises(PromotionRefused, match="could not wait until b has all that a has: 1: no"):
+        await performer.perform(PLAN)
+    assert performer.done == [Close("a"), Open("a")]  # whatever became of the rest of it
+
+
+async def test_nothing_is_undone_once_the_new_one_may_be_open() -> None:
+    performer = Scripted({Open("b"): [TimeoutError()]})
+    with pytest.raises(PromotionRefused, match="could not open b for writing: not in time"):
+        await performer.perform(PLAN)
+    assert performer.done == [Close("a"), CatchUp("b", "a")]
+
+
+async def test_a_lost_connection_is_tried_once_more() -> None:
+    performer = Scripted({Close("a"): [ConnectionLost("gone")]})
+    await performer.perform(PLAN)
+    assert performer.done == list(PLAN.steps)
+    performer = Scripted({Close("a"): [ConnectionLost("gone"), ConnectionLost("gone")]})
+    with pytest.raises(PromotionRefused, match="could not close a for writing: gone"):
+        await performer.perform(PLAN)
+
+
+async def test_without_the_lock_no_further_step_is_done() -> None:
+    performer = Scripted({})
+    performer.may_go_on = lambda: len(performer.done) < 2
+    with pytest.raises(PromotionRefused, match="given up before open b for writing: the lock is lost"):
+        await performer.perform(PLAN)
+    assert performer.done == [Close("a"), CatchUp("b", "a")]
+
+
+def test_every_step_is_said_in_words() -> None:
+    texts = [step_text(step) for step in ALL]
+    assert len(set(texts)) == len(texts)
+    assert all("a" in text.split() for text in texts)
+    assert step_text(Protect("a", False)) == "do not let commits on a wait for a replica"
+
+
+def performer_for(pair: LivePair, **limits: float) -> Performer:
+    servers = {dsn.name: dsn for dsn in pair.admin_dsns}
+    account = next(iter(servers.values()))
+    addresses = {name: dsn.address for name, dsn in servers.items()}
+    return Performer(servers, addresses, (account.user, account.password), replace(StepLimits(), **limits))
+
+
+async def test_a_server_that_is_not_closed_in_time_is_open_after_the_undo(managed_pair: LivePair) -> None:
+    """The statement that took too long is killed: it would be carried out when the writer is done."""
+    async with Failover(managed_pair.admin_dsns, FailoverOptions(auto=False)) as failover:
+        primary = str(failover.diagnosis.primary)
+    dsn = {dsn.name: dsn for dsn in managed_pair.admin_dsns}[primary]
+    blocker, looker = await connect(dsn, 5), await connect(dsn, 5)
+    await blocker.execute("CREATE TABLE IF NOT EXISTS locked (id INT)")
+    await blocker.execute("LOCK TABLES locked WRITE")
+    plan = Plan("test", (Close(primary),), (Open(primary),))
+    async with performer_for(managed_pair, close=0.3) as performer:
+        with pytest.raises(PromotionRefused, match="could not close .* not in time"):
+            await performer.perform(plan)
+    await blocker.execute("UNLOCK TABLES")
+    rows = await looker.fetch("SELECT @@global.read_only AS closed")
+    assert int(rows[0]["closed"]) == 0
+    await blocker.close()
+    await looker.close()
+
+
+async def test_mariadb_cannot_clone(managed_pair: LivePair) -> None:
+    if managed_pair.flavour == "mysql":
+        return  # what a clone does is shown by the rounds with a stopped primary
+    async with performer_for(managed_pair) as performer:
+        with pytest.raises(PromotionRefused, match="MariaDB cannot clone"):
+            await performer.perform(Plan("test", (Clone("mysql2", "mysql1"),)))
