@@ -315,7 +315,9 @@ class Failover:
     async def _locked(self, diagnosis: Diagnosis, make: Any) -> Plan | str:
         """Under the lock look and plan again, and carry it out; a text when there was no leave to."""
         async with self._acting:
-            return await self._act(diagnosis, make)
+            done = await self._act(diagnosis, make)
+        self._diagnose()
+        return done
 
     async def _act(self, diagnosis: Diagnosis, make: Any) -> Plan | str:
         lock = MajorityLock(self._dsns, self.options.timeout)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ __all__ = ["Databases", "make_failover", "make_failovers"]
 
 
 class Databases:
-    """The running ones, by name. *background* runs what takes time."""
+    """The running ones, by name."""
 
-    def __init__(self, background: Callable[[Coroutine[Any, Any, None]], None]) -> None:
-        self._background = background
-        self._running: dict[str, tuple[MysqlConfig, Failover]] = {}
+    def __init__(self) -> None:
+        self._running: dict[str, tuple[MysqlConfig, Failover, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     def change(self, configs: Mapping[str, MysqlConfig], made: Mapping[str, Failover]) -> None:
         """Run *configs*; *made* are those of `make_failovers`. One that is as it was goes on as it is."""
@@ -30,21 +31,32 @@ class Databases:
             known = old.get(name)
             if known and known[0] == config:
                 self._running[name] = old.pop(name)
-                continue
-            self._running[name] = config, made[name]
-            self._background(made[name].start())
-        for _, failover in old.values():
-            self._background(failover.stop())
+            else:
+                task = asyncio.get_running_loop().create_task(_watch(made[name]))
+                self._running[name] = config, made[name], task
+        for _, _, task in old.values():
+            self._end(task)
 
     def status(self) -> list[dict[str, Any]]:
         """Of each, for the administration."""
-        return [failover.status() for _, failover in self._running.values()]
+        return [failover.status() for _, failover, _ in self._running.values()]
 
     async def stop(self) -> None:
-        """Stop watching."""
+        """Stop watching; returns when all connections are closed."""
         running, self._running = self._running, {}
-        for _, failover in running.values():
-            await failover.stop()
+        for _, _, task in running.values():
+            self._end(task)
+        await asyncio.gather(*self._ending, return_exceptions=True)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+        task.cancel()
+
+
+async def _watch(failover: Failover) -> None:
+    async with failover:
+        await asyncio.Event().wait()  # until it is cancelled
 
 
 def make_failovers(configs: Mapping[str, MysqlConfig]) -> dict[str, Failover]:

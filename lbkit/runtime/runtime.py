@@ -140,7 +140,7 @@ class Runtime:
         self._pools: dict[str, RunningPool] = {}
         self._listeners: dict[str, RunningListener] = {}
         self._retired: set[Service] = set()
-        self._databases = Databases(self._in_background)
+        self._databases = Databases()
         self._endings: set[asyncio.Task[None]] = set()
         self._changing = asyncio.Lock()
         self._control = PoolControl(lambda: self._pools, self._forget, self._part.changed)

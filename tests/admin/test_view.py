@@ -97,3 +97,20 @@ def test_workers_are_shown_where_there_are_any() -> None:
     assert found["lbkit_worker_open_sessions"] == {("1",): 5, ("2",): 0}
     assert found["lbkit_worker_replaced"] == {("1",): 0, ("2",): 3}
     assert found["lbkit_pool_waiting"] == {("p",): 4}
+
+
+def test_databases() -> None:
+    servers = [
+        {"name": "db1", "reach": "answers", "lag": 0.0},
+        {"name": "db2", "reach": "refused", "lag": None},
+    ]
+    database = {"name": "main", "healthy": False, "promotions": 2, "primary": "db1", "servers": servers}
+    view = replace(make_view(), databases=[database])
+    assert status(view)["mysql"]["main"]["primary"] == "db1"
+    found = {family.name: dict(family.samples) for family in families(view)}
+    assert found["lbkit_mysql_healthy"] == {("main",): 0}
+    assert found["lbkit_mysql_promotions"] == {("main",): 2}
+    assert found["lbkit_mysql_primary"] == {("main", "db1"): 1, ("main", "db2"): 0}
+    assert found["lbkit_mysql_up"] == {("main", "db1"): 1, ("main", "db2"): 0}
+    assert found["lbkit_mysql_lag_seconds"] == {("main", "db1"): 0.0}
+    assert "mysql" not in status(make_view())

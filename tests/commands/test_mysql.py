@@ -1,8 +1,17 @@
 from __future__ import annotations
 
-from click.testing import CliRunner
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
 
 from lbkit.cli import cli
+from lbkit.cluster.mysqld import free_port
+from lbkit.errors import ConfigError, PromotionRefused
+from lbkit.mysql import Dsn
+from tests.support.databases import LivePair
 
 
 def route(text: bytes) -> list[list[str]]:
@@ -25,3 +34,88 @@ def test_each_line_has_its_answer() -> None:
 
 def test_no_line_no_answer() -> None:
     assert route(b"") == []
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["mysql", *arguments])
+
+
+def admin(pair: LivePair) -> list[str]:
+    return [server.admin_dsn for server in pair.cluster.servers]
+
+
+async def test_the_state_of_a_pair(managed_pair: LivePair, tmp_path: Path) -> None:
+    """A test with a loop of its own cannot run a command that makes one; so it is run beside it."""
+    result = await asyncio.to_thread(invoke, "status", *admin(managed_pair))
+    assert result.exit_code == 0, result.output
+    assert "healthy" in result.output
+    assert "primary" in result.output
+    assert "secret" not in result.output
+    first = Dsn.parse(admin(managed_pair)[0])
+    (tmp_path / "secret").write_text(first.password)
+    servers = json.dumps([server.address for server in managed_pair.cluster.servers])
+    file = tmp_path / "lbkit.toml"
+    text = f'[mysql.main]\nuser = "{first.user}"\npassword_file = "secret"\nservers = {servers}\n'
+    file.write_text(text)
+    result = await asyncio.to_thread(invoke, "status", str(file), "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["healthy"] is True
+    assert first.password not in result.output
+
+
+async def test_a_drill_says_who_would_take_over(managed_pair: LivePair) -> None:
+    result = await asyncio.to_thread(invoke, "drill", *admin(managed_pair))
+    assert result.exit_code == 0, result.output
+    assert "died now" in result.output
+    assert "1. stop receiving on" in result.output
+    result = await asyncio.to_thread(invoke, "drill", *admin(managed_pair), "--json")
+    report = json.loads(result.stdout)
+    assert report["transactions_at_risk"] == 0
+    assert report["blockers"] == []
+
+
+async def test_a_drill_on_an_asynchronous_pair(pair: LivePair) -> None:
+    result = await asyncio.to_thread(invoke, "drill", *admin(pair))
+    assert result.exit_code == 1, result.output
+    assert "in the way:" in result.output
+    assert "did not wait for its replicas" in result.output
+
+
+async def test_promote_moves_the_role(managed_pair: LivePair) -> None:
+    before = await asyncio.to_thread(invoke, "status", *admin(managed_pair), "--json")
+    result = await asyncio.to_thread(invoke, "promote", *admin(managed_pair))
+    assert result.exit_code == 0, result.output
+    after = await asyncio.to_thread(invoke, "status", *admin(managed_pair), "--json")
+    assert json.loads(before.stdout)["primary"] != json.loads(after.stdout)["primary"]
+
+
+def test_servers_that_are_not_there() -> None:
+    dsn = f"mysql://admin:secret@127.0.0.1:{free_port()}"
+    result = invoke("status", dsn)
+    assert result.exit_code == 1
+    assert "no server answers" in result.output
+    result = invoke("promote", dsn)
+    assert isinstance(result.exception, PromotionRefused)
+    result = invoke("drill", dsn)
+    assert result.exit_code == 1
+    assert "there is no primary that could die" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["mysql://x@a", "mysql://b"], "DSN 2: the user is missing"),
+        (["mysql://x@a", "--name", "main"], "--name: names a table of a file"),
+        (["a.toml", "b.toml"], "give one FILE, or DSNs"),
+        (["FILE"], "--name: which [mysql.NAME] of"),
+        (["FILE", "--name", "third"], "there is no [mysql.third]"),
+        (["/no/such/file"], "cannot be read"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], problem: str, tmp_path: Path) -> None:
+    file = tmp_path / "lbkit.toml"
+    table = 'user = "admin"\nservers = ["127.0.0.1:3306"]\n'
+    file.write_text(f"[mysql.one]\n{table}[mysql.two]\n{table}")
+    result = invoke("status", *(str(file) if text == "FILE" else text for text in arguments))
+    assert isinstance(result.exception, ConfigError)
+    assert problem in str(result.exception)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from lbkit.errors import ConfigError, PromotionRefused
+from lbkit.mysql.diagnosis import Verdict
+from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.failover import Failover, FailoverOptions
+from lbkit.mysql.observation import Link, Observation, Reach, SemiSync
+from lbkit.mysql.plan import Plan
+from lbkit.server import Address
+from tests.support.databases import LivePair
+
+# ---------------------------------------------------------------- on observations that are made up
+
+NAMES = ("db1", "db2")
+LINK = Link(Address("db1", 3306), True, True, lag=0.0)
+PRIMARY = Observation("db1", writable=True, semi_sync=SemiSync(waits=True, acknowledges=True, clients=1))
+REPLICA = Observation("db2", link=LINK, semi_sync=SemiSync(acknowledges=True))
+DEAD = Observation("db1", Reach.REFUSED, "Connection refused")
+LOST = Observation("db2", link=Link(Address("db1", 3306), False, True), semi_sync=SemiSync(acknowledges=True))
+OPEN = Observation("db2", writable=True)
+
+
+class Rehearsed(Failover):
+    """Sees what it is told, and notes plans instead of carrying them out."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__([Dsn(name).named(name) for name in NAMES], FailoverOptions(**options))
+        self.plans: list[Plan | None] = []
+
+    def see(self, *seen: Observation) -> None:
+        for one in seen:
+            self._watch._keep(one)
+
+    async def round(self, now: float) -> bool:
+        return await self._round(self._diagnose(), now)
+
+    async def _act(self, diagnosis: object, make: Callable[[], Plan | None]) -> Plan | str:
+        made = make()
+        assert made is not None
+        self.plans.append(made)
+        return made
+
+
+async def test_a_dead_primary_is_replaced() -> None:
+    failover = Rehearsed()
+    failover.see(PRIMARY, REPLICA)
+    assert failover._diagnose().healthy
+    failover.see(DEAD, LOST)
+    assert await failover.round(1.0)
+    assert [plan.promotes for plan in failover.plans if plan] == ["db2"]
+    assert failover.promotions == 1
+
+
+async def test_a_second_failover_soon_after_is_left_to_people() -> None:
+    failover = Rehearsed(recovery_block=60.0)
+    failover.see(PRIMARY, REPLICA)
+    failover._diagnose()
+    failover.see(DEAD, LOST)
+    now = asyncio.get_running_loop().time()
+    assert await failover.round(now)
+    with pytest.raises(
+        PromotionRefused, match="the last one was 3. s ago, and a second within 60 s is left to"
+    ):
+        await failover.round(now + 30.5)
+    assert await failover.round(now + 61)
+
+
+async def test_what_it_saw_of_the_primary_counts_only_if_that_was_the_last_one() -> None:
+    """An older answer says nothing about how the primary of today waited."""
+    failover = Rehearsed()
+    failover.see(PRIMARY, REPLICA)
+    failover._diagnose()
+    failover._primary = "db2"
+    failover.see(DEAD, LOST)
+    with pytest.raises(PromotionRefused, match="nobody saw whether db1 waited"):
+        await failover.round(1.0)
+
+
+async def test_no_primary_for_a_moment_is_a_switchover_of_somebody_else() -> None:
+    failover = Rehearsed(settle=1.0)
+    failover.see(Observation("db1"), REPLICA)
+    since = asyncio.get_running_loop().time()
+    assert not await failover.round(since + 0.5)
+    assert await failover.round(since + 5)
+
+
+async def test_of_two_that_take_writes_the_one_is_closed_that_was_silent() -> None:
+    failover = Rehearsed()
+    failover.see(PRIMARY, REPLICA)
+    failover._diagnose()
+    failover.see(OPEN)
+    assert failover._diagnose().verdict is Verdict.SPLIT
+    assert failover._diagnose().primary == "db2"
+
+
+async def test_a_repair_that_failed_is_not_tried_all_the_time() -> None:
+    failover = Rehearsed()
+    idle = Observation("db2", semi_sync=SemiSync(acknowledges=True))
+    failover.see(PRIMARY, idle)
+    failover._repair_at = 10.0
+    assert not await failover.round(9.0)
+    assert await failover.round(11.0)
+    assert [str(plan and plan.purpose) for plan in failover.plans] == ["mend db2"]
+
+
+def test_wrong_servers() -> None:
+    with pytest.raises(ConfigError, match="at least one"):
+        Failover([])
+    with pytest.raises(ConfigError, match="same name"):
+        Failover([Dsn("db"), Dsn("db")])
+
+
+def test_before_the_first_look() -> None:
+    with pytest.raises(RuntimeError):
+        _ = Failover([Dsn("db")]).diagnosis
+    assert Failover([Dsn("db")]).status()["verdict"] == "unknown"
+
+
+# ---------------------------------------------------------------- on real servers; rounds are in tests/bench
+
+
+async def test_a_healthy_pair(managed_pair: LivePair) -> None:
+    failover = Failover(managed_pair.admin_dsns, FailoverOptions(auto=False))
+    assert (await failover.look()).healthy
+    state = json.loads(json.dumps(failover.status()))
+    assert state["healthy"]
+    roles = {server["role"]: server for server in state["servers"]}
+    assert set(roles) == {"primary", "replica"}
+    assert roles["replica"]["source"] == roles["primary"]["address"]
+    assert roles["replica"]["lag"] == 0.0
+    assert roles["primary"]["semi_sync"]["waits"]
+    await failover.stop()
+
+
+async def test_a_switchover_that_is_refused_changes_nothing(managed_pair: LivePair) -> None:
+    async with Failover(managed_pair.admin_dsns, FailoverOptions(auto=False)) as failover:
+        primary = failover.diagnosis.primary
+        with pytest.raises(PromotionRefused, match="there is no server db9"):
+            await failover.switch("db9")
+        with pytest.raises(PromotionRefused, match="is the primary already"):
+            await failover.switch(primary)
+        assert failover.diagnosis.healthy
+        assert failover.diagnosis.primary == primary
+
+
+async def test_a_switchover_and_back(managed_pair: LivePair) -> None:
+    async with Failover(managed_pair.admin_dsns, FailoverOptions(auto=False)) as failover:
+        before = failover.diagnosis.primary
+        assert failover.planned().promotes != before
+        done = await failover.switch()
+        async with asyncio.timeout(10):
+            while not failover.diagnosis.healthy:
+                await asyncio.sleep(0.02)
+        assert failover.diagnosis.primary == done.promotes != before
+        await failover.switch(before)
+
+
+async def test_nothing_is_left_behind(managed_pair: LivePair) -> None:
+    before = asyncio.all_tasks()
+    async with Failover(managed_pair.admin_dsns):
+        pass
+    assert asyncio.all_tasks() == before

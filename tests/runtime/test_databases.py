@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lbkit.config import MysqlConfig, loads
+from lbkit.errors import ConfigError
+from lbkit.runtime import Runtime, catalog
+from lbkit.runtime.databases import Databases, make_failover, make_failovers
+from lbkit.server import Address
+
+CONFIG = MysqlConfig("admin", (Address("127.0.0.1", 1),), failover="auto")
+
+
+def test_a_table_becomes_a_failover(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "secret").write_text("s3cret\n")
+    monkeypatch.setenv("REPLICATION_PASSWORD", "repl")
+    config = replace(
+        CONFIG,
+        password_file=tmp_path / "secret",
+        replication_user="replica",
+        replication_password_env="REPLICATION_PASSWORD",
+        on_possible_loss="promote",
+    )
+    made = make_failover("main", config)
+    assert made._account == ("replica", "repl")
+    assert [(dsn.user, dsn.password) for dsn in made.dsns] == [("admin", "s3cret")]
+    assert (made.options.auto, made.options.on_possible_loss) == (True, "promote")
+    assert "s3cret" not in repr(made.dsns)
+
+
+def test_passwords_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_PASSWORD", raising=False)
+    (tmp_path / "binary").write_bytes(b"\xff")
+    configs = {
+        "a": replace(CONFIG, password_env="NO_SUCH_PASSWORD"),
+        "b": replace(CONFIG, password_file=tmp_path / "missing"),
+        "c": replace(CONFIG, password_file=tmp_path / "binary"),
+    }
+    with pytest.raises(ConfigError) as caught:
+        make_failovers(configs)
+    assert caught.value.problems == (
+        "mysql.a.password_env: $NO_SUCH_PASSWORD is not set",
+        f"mysql.b.password_file: {tmp_path}/missing: no such file or directory",
+        f"mysql.c.password_file: {tmp_path}/binary: is not UTF-8 text",
+    )
+
+
+async def test_what_is_as_it_was_goes_on() -> None:
+    databases = Databases()
+    both = {"a": CONFIG, "b": CONFIG}
+    first = make_failovers(both)
+    databases.change(both, first)
+    changed = {"a": CONFIG, "c": CONFIG}
+    second = make_failovers(changed)
+    databases.change(changed, second)
+    assert [failover for _, failover, _ in databases._running.values()] == [first["a"], second["c"]]
+    assert [state["name"] for state in databases.status()] == ["a", "c"]
+    await databases.stop()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_the_administration_shows_databases() -> None:
+    text = '[mysql.main]\nuser = "admin"\nservers = ["127.0.0.1:1"]'
+    async with Runtime(loads(text, catalog())) as runtime:
+        async with asyncio.timeout(5):
+            while not (state := runtime.view().databases[0])["servers"]:
+                await asyncio.sleep(0.01)
+        assert state["verdict"] == "no primary"
+        assert state["failover"] == "off"
+        await runtime.reload(loads(text.replace("main", "other"), catalog()))
+        assert [state["name"] for state in runtime.view().databases] == ["other"]
+    assert len(asyncio.all_tasks()) == 1
