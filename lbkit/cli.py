@@ -41,6 +41,8 @@ from lbkit.commands.simulate import simulate_command
 from lbkit.config import Config, GlobalConfig, load, load_text, loads, read_text
 from lbkit.config.values import quoted
 from lbkit.errors import AppFailed, ConfigError, LbkitError
+from lbkit.mysql import Dsn
+from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.registry import Registry, nearest
 from lbkit.relay import RELAYS
 from lbkit.runtime import (
@@ -523,23 +525,65 @@ def _print_stack(stack: Stack) -> None:
 @click.option(
     "--flavour", type=_FLAVOURS, help="Database server to take (default: what is found, else MySQL)."
 )
-def mysql_up(directory: Path | None, replicas: int, flavour: Any) -> None:
+@click.option(
+    "--failover",
+    is_flag=True,
+    help="Promote a replica when the primary dies; without it the primary is started again.",
+)
+@click.option(
+    "--semi-sync/--no-semi-sync",
+    default=None,
+    help="Answer a commit when a replica has it (default: with --failover).",
+)
+def mysql_up(
+    directory: Path | None, replicas: int, flavour: Any, failover: bool, semi_sync: bool | None
+) -> None:
     """Run a primary and its replicas as child processes and print their addresses.
 
-    Ctrl-C stops them. The data stays in DIR for the next start.
+    Ctrl-C stops them. The data stays in DIR for the next start, and with --failover a DIR/lbkit.toml
+    for `lbkit mysql status`, `promote` and `drill`.
     """
+    if failover and not replicas:
+        raise ConfigError("--failover: needs a replica; say --replicas 1")
     report = console()
     path = (directory or _default_directory("mysql")).absolute()
     program = find_server_for(path, flavour, report)
-    cluster = DatabaseCluster(path, replicas=replicas, program=program, supervise=True, report=report)
-    run_loop(until_signal(_run_databases(cluster)))
+    cluster = DatabaseCluster(
+        path,
+        replicas=replicas,
+        program=program,
+        supervise=True,
+        managed=failover,
+        semi_sync=failover if semi_sync is None else semi_sync,
+        report=report,
+    )
+    run_loop(until_signal(_run_databases(cluster, failover)))
 
 
-async def _run_databases(cluster: DatabaseCluster) -> None:
-    async with cluster:
+async def _run_databases(cluster: DatabaseCluster, failover: bool) -> None:
+    async with cluster, contextlib.AsyncExitStack() as stack:
         for server in cluster.servers:
             click.echo(f"{server.name}  {server.role:8}  {server.dsn}")
+        if failover:
+            await stack.enter_async_context(_failover_of(cluster))
         await cluster.wait()
+
+
+def _failover_of(cluster: DatabaseCluster) -> Failover:
+    """Watches *cluster*; a configuration for the commands that ask for one is left in its directory."""
+    dsns = [Dsn.parse(server.admin_dsn).named(server.name) for server in cluster.servers]
+    secret = cluster.directory / "admin.secret"
+    secret.unlink(missing_ok=True)
+    with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(dsns[0].password)
+    config = cluster.directory / "lbkit.toml"
+    servers = ", ".join(quoted(str(dsn.address)) for dsn in dsns)
+    config.write_text(
+        f"[mysql.main]\nuser = {quoted(dsns[0].user)}\npassword_file = {quoted(secret.name)}\n"
+        f"servers = [{servers}]\n"
+    )
+    click.echo(f"lbkit mysql status {config}")
+    return Failover(dsns, FailoverOptions(clone=True))
 
 
 # ----------------------------------------------------------------- commands of their own files
