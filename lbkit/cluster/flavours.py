@@ -66,6 +66,13 @@ class ServerFlavour(ABC):
     application_rights: str
     """Global rights of the application account: to see roles, lag and other sessions."""
 
+    def group_options(self, name: str, own: int, all_: Sequence[int]) -> list[str]:
+        """Arguments for a member of the group *name*, which speaks to the others on the ports *all_*.
+
+        Raises ValueError where the flavour has no groups.
+        """
+        raise ValueError("group replication is MySQL's: MariaDB has none")
+
     def options(self, data: str, port: int, server_id: int) -> list[str]:
         """Arguments after the program's own, for a server that starts closed for writing.
 
@@ -172,6 +179,21 @@ class _MySQL(ServerFlavour):
     )
     semi_sync_on = "SET GLOBAL rpl_semi_sync_source_enabled=ON"
     managed_options = ("--plugin-load-add=mysql_clone.so",)
+
+    def group_options(self, name: str, own: int, all_: Sequence[int]) -> list[str]:
+        return [
+            "--plugin-load-add=group_replication.so",
+            f"--group-replication-group-name={name}",
+            f"--group-replication-local-address={HOST}:{own}",
+            f"--group-replication-group-seeds={','.join(f'{HOST}:{port}' for port in all_)}",
+            "--group-replication-start-on-boot=OFF",
+            "--group-replication-ip-allowlist=127.0.0.0/8",
+            "--group-replication-recovery-get-public-key=ON",
+            # One that is gone is expelled 5 s after it is suspected, and not 5 s later still.
+            "--group-replication-member-expel-timeout=0",
+            f"--report-host={HOST}",
+        ]
+
     application_rights = "PROCESS, REPLICATION CLIENT"
 
     def initialise_options(self, data: str) -> list[str]:

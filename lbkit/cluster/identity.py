@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import uuid
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -30,6 +31,8 @@ class Identity:
     has_roles: bool = False
     """Whether the servers were given roles once; see `DatabaseCluster`, *managed*."""
     ports: dict[str, int] = field(default_factory=dict)
+    group: str = field(default_factory=lambda: str(uuid.uuid4()))
+    """The name of the group, where the servers are one."""
     accounts: Accounts = field(default_factory=_new_accounts)
 
     @classmethod

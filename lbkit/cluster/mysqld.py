@@ -125,6 +125,28 @@ class Mysqld:
             if not await admin.run(f"SHOW DATABASES LIKE '{self._database}'"):
                 await admin.run(f"CREATE DATABASE `{self._database}`")
 
+    async def join(self, found: bool) -> None:
+        """Be a member of its group, which it founds with *found*; the first one takes writes."""
+        async with self.administration(60) as admin:
+            if found:
+                await admin.run("SET GLOBAL group_replication_bootstrap_group=ON")
+            else:
+                await admin.run(
+                    "CHANGE REPLICATION SOURCE TO SOURCE_USER='lbkit_replication', "
+                    f"SOURCE_PASSWORD='{self._accounts.replication}' FOR CHANNEL 'group_replication_recovery'"
+                )
+            await admin.run("START GROUP_REPLICATION")
+            if found:
+                await admin.run("SET GLOBAL group_replication_bootstrap_group=OFF")
+
+    async def has_all_of(self, other: Mysqld) -> bool:
+        """Whether it has every transaction that *other* has (MySQL)."""
+        async with other.administration() as admin:
+            theirs = (await admin.run("SELECT @@global.gtid_executed AS found"))[0]["found"]
+        async with self.administration() as admin:
+            rows = await admin.run(f"SELECT GTID_SUBSET('{theirs}', @@global.gtid_executed) AS has")
+        return bool(rows[0]["has"])
+
     async def wait_for_replicas(self) -> None:
         """Let commits wait until a replica has received them, from now on."""
         async with self.administration() as admin:

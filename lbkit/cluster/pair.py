@@ -27,7 +27,7 @@ from lbkit.cluster.identity import Identity
 from lbkit.cluster.mysqld import Mysqld, PortTaken, free_port, is_free
 from lbkit.cluster.report import Report, Silent
 from lbkit.cluster.statedir import StateDir
-from lbkit.errors import LbkitError, ServerError, StartFailed
+from lbkit.errors import LbkitError, QueryFailed, ServerError, StartFailed
 from lbkit.server import Address
 
 __all__ = ["DatabaseCluster", "RunningServer", "find_server_for"]
@@ -77,6 +77,9 @@ class DatabaseCluster:
     read-only and follows nobody until somebody gives it a role. `primary` is then who was found to take
     writes last; `find_primary` looks.
 
+    With *group* the servers are a group (MySQL Group Replication), of three at least: it elects its primary
+    by itself, and a server that comes back joins it again. `find_primary` says who that is.
+
     *addresses* says by name where servers are reached instead of at their own ports, such as at a proxy
     that can cut them off: replicas follow, and DSNs name, what it holds at that moment.
 
@@ -96,6 +99,7 @@ class DatabaseCluster:
         supervise: bool = False,
         managed: bool = False,
         semi_sync: bool = False,
+        group: bool = False,
         addresses: Mapping[str, Address] | None = None,
         report: Report | None = None,
     ) -> None:
@@ -107,6 +111,8 @@ class DatabaseCluster:
             raise ValueError(f"{len(ports)} ports given for {replicas + 1} servers")
         if ports is not None and len(set(ports)) != len(ports):
             raise ValueError("two servers cannot have the same port")
+        if group and (replicas < 2 or managed or semi_sync):
+            raise ValueError("a group has at least 3 servers, waits and elects by itself")
         self._state = StateDir(directory)
         self._count = replicas + 1
         self._program = program
@@ -116,6 +122,8 @@ class DatabaseCluster:
         self._supervise = supervise
         self._managed = managed
         self._semi_sync = semi_sync and replicas > 0
+        self._group = group
+        self._group_ports: dict[str, int] = {}
         self._addresses = {} if addresses is None else addresses
         self._report = report or Silent()
         self._identity: Identity | None = None
@@ -196,6 +204,8 @@ class DatabaseCluster:
         for child in await asyncio.to_thread(self._state.end_leftovers):
             self._report.say(f"ended {child.name} (process {child.pid}), left by a run that was killed")
         await self._identify()
+        if self._group:
+            self._group_ports = {name: self._free_port() for name in self._names()}
         await _all(self._start_node(name, index) for index, name in enumerate(self._names()))
         self._known.save(self.directory)
         await self._give_roles()
@@ -204,6 +214,9 @@ class DatabaseCluster:
         self._tasks.append(asyncio.create_task(self._watch_replication()))
 
     async def _give_roles(self) -> None:
+        if self._group:
+            await self._form_group()
+            return
         known = self._known
         primary = self._nodes[known.primary]
         if self._managed and known.has_roles:
@@ -216,6 +229,21 @@ class DatabaseCluster:
             await primary.wait_for_replicas()
         known.has_roles = True
         known.save(self.directory)
+
+    async def _form_group(self) -> None:
+        """The most advanced one founds it, the others join."""
+        nodes = list(self._nodes.values())
+        founder = await _most_advanced(nodes)
+        self._known.primary = founder.name
+        try:
+            await founder.join(True)
+            await founder.open_for_writing()
+            for node in nodes:
+                if node is not founder:
+                    await node.join(False)
+        except (ServerError, QueryFailed) as error:
+            raise StartFailed(f"the group did not form: {error}") from None
+        self._known.save(self.directory)
 
     async def find_primary(self) -> RunningServer | None:
         """Ask all servers who takes writes, and remember it; None where nobody does, or several do."""
@@ -313,11 +341,17 @@ class DatabaseCluster:
             server_id=int(name.removeprefix("mysql")),
             accounts=self._known.accounts,
             database=self._database,
-            extra=self._extra(),
+            extra=self._extra(name),
         )
 
-    def _extra(self) -> tuple[str, ...]:
+    def _extra(self, name: str) -> tuple[str, ...]:
         flavour = flavour_of(self.program)
+        if self._group:
+            ports = self._group_ports
+            try:
+                return tuple(flavour.group_options(self._known.group, ports[name], list(ports.values())))
+            except ValueError as error:
+                raise StartFailed(str(error)) from None
         managed = flavour.managed_options if self._managed else ()
         return (*managed, *(flavour.semi_sync_options if self._semi_sync else ()))
 
@@ -363,7 +397,9 @@ class DatabaseCluster:
             await asyncio.sleep(delay)
             try:
                 await node.start()
-                if not self._managed:
+                if self._group:
+                    await node.join(False)
+                elif not self._managed:
                     if self._semi_sync and self._is_primary(node):
                         await node.wait_for_replicas()
                     await self._take_role(node)
@@ -386,8 +422,10 @@ class DatabaseCluster:
         told: dict[str, str] = {}
         while True:
             await asyncio.sleep(WATCH_INTERVAL)
-            if self._managed:
+            if self._managed or self._group:
                 await self.find_primary()
+            if self._group:
+                continue
             for node in self._nodes.values():
                 with contextlib.suppress(LbkitError):  # a server that is down is told by `_watch`
                     if not self._is_primary(node):
@@ -398,6 +436,14 @@ class DatabaseCluster:
         if error != told.get(name, ""):
             told[name] = error
             self._report.say(f"{name} does not replicate: {error}" if error else f"{name} replicates again")
+
+
+async def _most_advanced(nodes: Sequence[Mysqld]) -> Mysqld:
+    """The first that has every transaction of all. Raises StartFailed where none has."""
+    for node in nodes:
+        if all([await node.has_all_of(other) for other in nodes]):
+            return node
+    raise StartFailed("no server has all transactions that the others have: they were no group before")
 
 
 async def _is_writable(node: Mysqld) -> bool:

@@ -122,6 +122,7 @@ class Dialect(ABC):
                 for member in group
                 if member["uuid"]
             ),
+            group_lag=_group_lag(str(look["uuid"]).lower(), group),
         )
 
     def read_link(self, row: Row | None) -> Link | None:
@@ -152,6 +153,17 @@ def _semi_sync(rows: Sequence[Row], clients: Sequence[Row]) -> SemiSync:
     )
 
 
+def _group_lag(uuid: str, group: Sequence[Row]) -> float | None:
+    """Seconds that a member is behind: none with an empty queue, else since the commit of what it is at."""
+    for member in group:
+        if str(member["uuid"]).lower() == uuid and member.get("queued") is not None:
+            if not int(member["queued"]):
+                return 0.0
+            since = member.get("since")
+            return None if since is None else int(since) / 1e6
+    return None
+
+
 class _MySQL(Dialect):
     is_mariadb = False
     features = (
@@ -170,9 +182,15 @@ class _MySQL(Dialect):
         "@@global.rpl_semi_sync_source_timeout AS timeout"
     )
     semi_sync_clients = "SHOW GLOBAL STATUS LIKE 'Rpl_semi_sync_source_clients'"
+    # The applier's queue is counted by each member; what is being applied has the time of its commit.
     group = (
-        "SELECT member_id AS uuid, member_state AS state, member_role AS role "
-        "FROM performance_schema.replication_group_members"
+        "SELECT m.member_id AS uuid, m.member_state AS state, m.member_role AS role, "
+        "s.count_transactions_remote_in_applier_queue AS queued, "
+        "(SELECT MAX(TIMESTAMPDIFF(MICROSECOND, applying_transaction_original_commit_timestamp, NOW(6))) "
+        "FROM performance_schema.replication_applier_status_by_worker "
+        "WHERE channel_name = 'group_replication_applier' AND applying_transaction <> '') AS since "
+        "FROM performance_schema.replication_group_members m "
+        "LEFT JOIN performance_schema.replication_group_member_stats s ON s.member_id = m.member_id"
     )
     stop_receiving = "STOP REPLICA IO_THREAD"
     start_receiving = "START REPLICA IO_THREAD"

@@ -383,7 +383,6 @@ def _without_numbers(text: str) -> str:
 
 def _server_status(one: Observation, address: Address, diagnosis: Diagnosis | None) -> dict[str, Any]:
     link = one.link
-    primary = diagnosis is not None and diagnosis.primary == one.name
     return {
         "name": one.name,
         "address": str(address),
@@ -392,7 +391,7 @@ def _server_status(one: Observation, address: Address, diagnosis: Diagnosis | No
         "reason": one.reason,
         "writable": one.writable,
         "offline": one.offline,
-        "lag": 0.0 if primary and one.writable else (link.lag if link else None),
+        "lag": one.lag,
         "source": str(link.source) if link else None,
         "replicating": link.running if link else None,
         "error": link.error if link else "",

@@ -86,10 +86,18 @@ class Observation:
     link: Link | None = None
     semi_sync: SemiSync = field(default_factory=SemiSync)
     group: tuple[GroupMember, ...] = ()
+    group_lag: float | None = None
 
     @property
     def answers(self) -> bool:
         return self.reach is Reach.ANSWERS
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds behind the primary, as a replica or as a member of a group; None is unknown."""
+        if self.writable or self.link is None:
+            return 0.0 if self.writable else self.group_lag
+        return self.link.lag if self.link.applying else None
 
     @property
     def in_majority(self) -> bool:

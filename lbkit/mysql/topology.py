@@ -114,7 +114,7 @@ class Topology:
             seen.name,
             seen.writable,
             now,
-            lag=seen.link.lag if seen.link and seen.link.applying else None,
+            lag=seen.lag,
             position=str(seen.executed),
             is_mariadb=seen.is_mariadb,
         )

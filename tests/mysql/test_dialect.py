@@ -86,6 +86,18 @@ def test_cloning() -> None:
         dialect_of(True).clone(Address("db1", 3306), "admin", "s3cret")
 
 
+@pytest.mark.parametrize(
+    ("queued", "since", "lag"),
+    [(0, None, 0.0), (0, 99, 0.0), (3, 1_500_000, 1.5), (3, None, None), (None, 9, None)],
+)
+def test_how_far_a_member_of_a_group_is_behind(
+    queued: int | None, since: int | None, lag: float | None
+) -> None:
+    member = {"uuid": UUID, "state": "ONLINE", "role": "SECONDARY", "queued": queued, "since": since}
+    other = {"uuid": "another", "state": "ONLINE", "role": "PRIMARY", "queued": 99, "since": 1}
+    assert dialect_of(False).observe("db", look(), [], [], [], [other, member]).lag == lag
+
+
 def test_features() -> None:
     rows = [
         {"Variable_name": "rpl_semi_sync_source_enabled"},

@@ -29,5 +29,14 @@ def test_a_link_runs_when_it_receives_and_applies() -> None:
     assert not Link(Address("db", 1), False, True).running
 
 
+def test_lag() -> None:
+    link = Link(Address("db", 1), True, True, lag=3.0)
+    assert Observation("db", link=link).lag == 3.0
+    assert Observation("db", link=Link(Address("db", 1), True, False, lag=3.0)).lag is None
+    assert Observation("db", writable=True).lag == 0.0
+    assert Observation("db", group_lag=1.5).lag == 1.5
+    assert Observation("db").lag is None
+
+
 def test_only_an_answer_is_an_answer() -> None:
     assert [reach for reach in Reach if Observation("db", reach).answers] == [Reach.ANSWERS]
