@@ -531,23 +531,35 @@ def _print_stack(stack: Stack) -> None:
     help="Promote a replica when the primary dies; without it the primary is started again.",
 )
 @click.option(
+    "--group",
+    is_flag=True,
+    help="A group that elects its primary by itself (MySQL Group Replication); --replicas 2 or more.",
+)
+@click.option(
     "--semi-sync/--no-semi-sync",
     default=None,
     help="Answer a commit when a replica has it (default: with --failover).",
 )
 def mysql_up(
-    directory: Path | None, replicas: int, flavour: Any, failover: bool, semi_sync: bool | None
+    directory: Path | None,
+    replicas: int,
+    flavour: Any,
+    failover: bool,
+    group: bool,
+    semi_sync: bool | None,
 ) -> None:
     """Run a primary and its replicas as child processes and print their addresses.
 
-    Ctrl-C stops them. The data stays in DIR for the next start, and with --failover a DIR/lbkit.toml
+    Ctrl-C stops them. The data stays in DIR for the next start, and DIR/lbkit.toml is a configuration
     for `lbkit mysql status`, `promote` and `drill`.
     """
     if failover and not replicas:
         raise ConfigError("--failover: needs a replica; say --replicas 1")
+    if group and (replicas < 2 or failover or semi_sync):
+        raise ConfigError("--group: needs --replicas 2 or more, and waits and elects by itself")
     report = console()
     path = (directory or _default_directory("mysql")).absolute()
-    program = find_server_for(path, flavour, report)
+    program = find_server_for(path, "mysql" if group else flavour, report)
     cluster = DatabaseCluster(
         path,
         replicas=replicas,
@@ -555,6 +567,7 @@ def mysql_up(
         supervise=True,
         managed=failover,
         semi_sync=failover if semi_sync is None else semi_sync,
+        group=group,
         report=report,
     )
     run_loop(until_signal(_run_databases(cluster, failover)))
@@ -564,13 +577,14 @@ async def _run_databases(cluster: DatabaseCluster, failover: bool) -> None:
     async with cluster, contextlib.AsyncExitStack() as stack:
         for server in cluster.servers:
             click.echo(f"{server.name}  {server.role:8}  {server.dsn}")
+        watch = _failover_of(cluster)
         if failover:
-            await stack.enter_async_context(_failover_of(cluster))
+            await stack.enter_async_context(watch)
         await cluster.wait()
 
 
 def _failover_of(cluster: DatabaseCluster) -> Failover:
-    """Watches *cluster*; a configuration for the commands that ask for one is left in its directory."""
+    """For *cluster*; a configuration for the commands that ask for one is left in its directory."""
     dsns = [Dsn.parse(server.admin_dsn).named(server.name) for server in cluster.servers]
     secret = cluster.directory / "admin.secret"
     secret.unlink(missing_ok=True)

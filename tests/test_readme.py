@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -36,7 +37,7 @@ def test_toml_is_valid(text: str) -> None:
 
 @pytest.mark.parametrize("line", [line for block in blocks("sh") for line in block.splitlines()])
 def test_commands_exist(line: str) -> None:
-    program, command, *_ = shlex.split(line, comments=True)
+    program, command, *rest = shlex.split(line, comments=True)
     if program == "curl":
         assert "127.0.0.1:8404/pools/app" in line
     elif program == "make":
@@ -45,9 +46,11 @@ def test_commands_exist(line: str) -> None:
         )
     else:
         assert program == "lbkit"
-        assert CliRunner().invoke(cli, [command, "--help"]).exit_code == 0
+        is_group = isinstance(cli.commands[command], click.Group)
+        words = [command, *rest[:1]] if is_group else [command]
+        assert CliRunner().invoke(cli, [*words, "--help"]).exit_code == 0
         options = set(re.findall(r" (--[a-z]+)", line.partition("#")[0]))
-        help_text = CliRunner().invoke(cli, [command, "--help"]).output
+        help_text = CliRunner().invoke(cli, [*words, "--help"]).output
         assert all(option in help_text for option in options), line
 
 
