@@ -202,16 +202,33 @@ class Performer:
     async def _fence(self, server: str) -> None:
         """Cut applications off, then close.
 
-        Commits that wait for a replica keep a server from being closed, and nothing interrupts them but
-        switching the waiting off, which acknowledges them. So that comes when nobody is left to hear it.
+        Commits that wait for a replica keep a server from being closed, and nothing ends them but switching
+        the waiting off, which acknowledges them. So that comes when nobody is left to hear it, and nobody
+        new can come: closing is begun before, and while it waits it keeps new writes waiting, too.
         """
         words = dialect_of((await self._connection(server)).is_mariadb)
         if words.shut_out:
             await self._run(server, words.shut_out)
+        closer = await connect(self.dsns[server], self.limits.step)
+        closing = asyncio.ensure_future(closer.execute(words.close))
+        try:
+            await self._until_begun(server, closer.id, closing)
+            await self._cut_sessions(server, words.sessions)
+            await self._protect(server, False)
+            await closing
+        finally:
+            closing.cancel()
+            await asyncio.gather(closing, return_exceptions=True)
+            await closer.close()
         await self._cut_sessions(server, words.sessions)
-        await self._protect(server, False)
-        await self._run(server, words.close)
-        await self._cut_sessions(server, words.sessions)  # those that came in between
+
+    async def _until_begun(self, server: str, id_: int, statement: asyncio.Future[Any]) -> None:
+        """Wait until session *id_* is at its statement, or has done with it."""
+        query = f"SELECT 1 FROM information_schema.processlist WHERE id = {id_} AND info LIKE 'SET GLOBAL%'"
+        while True:
+            if statement.done() or await self._fetch(server, query):
+                return
+            await asyncio.sleep(POLL)
 
     async def _cut_sessions(self, server: str, query: str) -> None:
         for row in await self._fetch(server, query):

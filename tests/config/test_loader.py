@@ -289,7 +289,7 @@ def test_any_values_give_a_config_or_its_problems(table: dict[str, object]) -> N
             '[listeners.a]\nlisten = "a:1"\nmode = "http"\nroutes = [1, {}]',
             ["listeners.a.routes[1]: expected a table, got a whole number"],
         ),
-        ("[serverz]\n[admin]\nlisten = 'a:1'", ["serverz: unknown key (known: admin, global, listeners, pools)"]),
+        ("[serverz]\n[admin]\nlisten = 'a:1'", ["serverz: unknown key (known: admin, global, listeners, mysql, pools)"]),
     ],
 )  # fmt: skip
 def test_odd_files(text: str, problems: list[str] | None) -> None:
