@@ -47,11 +47,11 @@ class Dialect(ABC):
     shut_out: str
     """Lets no application in any more, and cuts those that are in; "" where there is no such thing."""
     sessions = (
-        "SELECT id AS id FROM information_schema.processlist WHERE id <> CONNECTION_ID() "
+        "SELECT id AS id, state AS state FROM information_schema.processlist WHERE id <> CONNECTION_ID() "
         "AND user NOT IN ('system user', 'event_scheduler') AND command NOT IN ('Daemon') "
         "AND command NOT LIKE 'Binlog Dump%' AND user <> SUBSTRING_INDEX(CURRENT_USER(), '@', 1)"
     )
-    """A query for the `id` of each session but lbkit's own and those of replicas."""
+    """A query for the `id` and `state` of each session but lbkit's own and those of replicas."""
 
     _io: str
     _sql: str

@@ -44,6 +44,7 @@ __all__ = ["Performer", "StepLimits", "step_text"]
 
 log = logging.getLogger("lbkit.mysql")
 
+QUIET, QUIET_LOOKS = 0.02, 50  # seconds between two looks at what sessions do, and how many
 POLL = 0.005  # seconds between two looks at how far a server is
 UNKNOWN_VARIABLE = 1193  # the plugin is not there, so there is nothing to be switched off
 GONE_TO_CLONE = 3707  # the clone is complete; the server ended and whoever supervises it starts it again
@@ -231,11 +232,33 @@ class Performer:
             await asyncio.sleep(POLL)
 
     async def _cut_sessions(self, server: str, query: str) -> None:
+        """Cut all sessions, those whose commits wait for a replica last.
+
+        To cut one ends its wait on MariaDB, and with it that of all commits of its group: they must be deaf
+        by then. So nothing is cut before everybody has come to wait for something.
+        """
+        await self._until_quiet(server, query)
         for row in await self._fetch(server, query):
-            try:
-                await self._run(server, f"KILL CONNECTION {int(row['id'])}")
-            except QueryFailed as error:
-                log.debug("%s: session %s had ended: %s", server, row["id"], error)
+            if "semi-sync" not in str(row["state"]):
+                await self._kill(server, int(row["id"]))
+        for row in await self._fetch(server, query):
+            await self._kill(server, int(row["id"]))
+
+    async def _until_quiet(self, server: str, query: str) -> None:
+        """Until no session changes its state any more, for a second at most."""
+        before: Any = None
+        for _ in range(QUIET_LOOKS):
+            now = sorted((row["id"], row["state"]) for row in await self._fetch(server, query))
+            if now == before:
+                return
+            before = now
+            await asyncio.sleep(QUIET)
+
+    async def _kill(self, server: str, id_: int) -> None:
+        try:
+            await self._run(server, f"KILL CONNECTION {id_}")
+        except QueryFailed as error:
+            log.debug("%s: session %d had ended: %s", server, id_, error)
 
     async def _follow(self, server: str, source: str) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)

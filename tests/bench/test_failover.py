@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -70,3 +72,18 @@ async def test_a_switchover_under_load_has_a_short_gap(managed_pair: LivePair) -
 @pytest.fixture(autouse=True)
 def _needs_both(managed_pair: LivePair) -> None:
     """Before the loop of a test begins: the first start of a pair takes seconds."""
+
+
+async def test_a_primary_that_stalls_stays_the_primary(managed_pair: LivePair) -> None:
+    """For half a second, as a busy machine does; the benchmark does it for ten minutes with every core busy."""
+    async with watched(managed_pair) as (failover, _):
+        primary = failover.diagnosis.primary
+        (server,) = [one for one in managed_pair.cluster.servers if one.name == primary]
+        for _ in range(2):
+            os.kill(server.pid, signal.SIGSTOP)
+            await asyncio.sleep(0.5)
+            os.kill(server.pid, signal.SIGCONT)
+            await asyncio.sleep(0.5)
+        assert failover.promotions == 0
+        assert await until_healthy(failover)
+        assert failover.diagnosis.primary == primary
