@@ -44,6 +44,8 @@ class Trouble(Enum):
     IDLE = "follows nobody"
     STRAY = "follows another server"
     BROKEN = "replication broken"
+    STOPPED = "receives nothing"
+    """Without an error: somebody stopped it, such as a failover that was not carried through."""
     LAGGING = "too far behind"
     ERRANT = "errant transactions"
     OFFLINE = "offline"
@@ -255,8 +257,11 @@ def _of_replica(
     if source != primary.name:
         text = f"{one.name} follows {source or one.link.source}"
         return [Finding(one.name, Trouble.STRAY, text, f"let it follow {primary.name}")]
+    if not one.link.connected and not one.link.error:
+        text = f"{one.name} does not replicate: it is not connected"
+        return [Finding(one.name, Trouble.STOPPED, text, f"let it follow {primary.name}")]
     if not one.link.running:
-        what = one.link.error or ("its applier is stopped" if one.link.connected else "it is not connected")
+        what = one.link.error or "its applier is stopped"
         text = f"{one.name} does not replicate: {what}"
         return [Finding(one.name, Trouble.BROKEN, text, f"mend replication on {one.name}, or clone it")]
     if one.offline:

@@ -271,7 +271,8 @@ def _failover(
         )
     receivers = [one.name for one in observations if one.answers and one.link]
     steps = _take_over(candidate, observations, receivers)
-    return Plan(f"failover from {old} to {candidate.name}", tuple(steps), (), candidate.name, tuple(risks))
+    undo = tuple(Start(name) for name in receivers)
+    return Plan(f"failover from {old} to {candidate.name}", tuple(steps), undo, candidate.name, tuple(risks))
 
 
 def _reopening(
@@ -289,7 +290,8 @@ def _reopening(
         )
     receivers = [one.name for one in answering if one.link and candidate.name != diagnosis.primary]
     steps = _take_over(candidate, observations, receivers)
-    return Plan(f"open {candidate.name} for writing", tuple(steps), (), candidate.name, tuple(risks))
+    undo = tuple(Start(name) for name in receivers)
+    return Plan(f"open {candidate.name} for writing", tuple(steps), undo, candidate.name, tuple(risks))
 
 
 def _take_over(
@@ -358,7 +360,7 @@ def _repair(diagnosis: Diagnosis, observations: Sequence[Observation], clone: bo
     for finding in diagnosis.findings:
         one = _named(observations, finding.server)
         match finding.trouble:
-            case Trouble.IDLE | Trouble.STRAY:
+            case Trouble.IDLE | Trouble.STRAY | Trouble.STOPPED:
                 if one is not None and one.semi_sync.waits:
                     # Commits may wait there: to let them end would acknowledge them.
                     steps.append(Fence(finding.server))

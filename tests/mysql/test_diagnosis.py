@@ -144,7 +144,7 @@ def set_on(name: str, **values: object) -> Callable[[Servers], None]:
         (set_on("s3", source=None), "s3", Trouble.IDLE, "s3 follows nobody"),
         (stray, "s3", Trouble.STRAY, "s3 follows s2"),
         (set_on("s3", applying=False), "s3", Trouble.BROKEN, "its applier is stopped"),
-        (set_on("s3", receiving=False), "s3", Trouble.BROKEN, "it is not connected"),
+        (set_on("s3", receiving=False), "s3", Trouble.STOPPED, "it is not connected"),
         (
             set_on("s3", executed={(3, 1)}),
             "s3",
