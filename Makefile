@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-soak bench-firewall bench-heads bench-statements bench-failover fuzz clean
+.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-soak bench-firewall bench-heads bench-statements bench-failover soak fuzz clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
@@ -19,6 +19,8 @@ help:
 	@echo "            bench-pressure, 10 000 idle connections, 5 000 busy ones, and a million one after the other, 4 minutes;"
 	@echo "            bench-soak, a million requests of many kinds to the app server, 2 minutes;"
 	@echo "            bench-failover, kills, stops and switchovers of real pairs, and 10 calm minutes under load, half an hour"
+	@echo "make soak   real databases under random faults, 10 minutes each of MySQL and MariaDB; says what was lost, stale"
+	@echo "            or torn. ARGS: --seconds 60, --flavour mysql, --seed 7, --fault kill, --keep DIR, --help"
 	@echo "make fuzz   made-up input for every parser, a minute each; exit 1 when something was found."
 	@echo "            ARGS: names of targets, --seconds 600, --input FILE to run one again, --help"
 	@echo "make clean  remove .venv and what the tools left (not the state in .lbkit)"
@@ -47,6 +49,10 @@ bench:
 bench-tcp bench-http bench-app bench-static bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure bench-soak bench-failover:
 	@sh setup.sh bench
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
+
+soak:
+	@sh setup.sh test
+	@$(BIN)/python -m benchmarks.histories --seconds 600 $(ARGS)
 
 fuzz:
 	@sh setup.sh fuzz

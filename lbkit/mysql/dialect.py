@@ -39,6 +39,7 @@ class Dialect(ABC):
     """A query for the members of the server's group; "" where there are no groups."""
     stop_receiving: str
     start_receiving: str
+    start_replication: str
     detach: str
     forget: str
     close: str
@@ -194,6 +195,7 @@ class _MySQL(Dialect):
     )
     stop_receiving = "STOP REPLICA IO_THREAD"
     start_receiving = "START REPLICA IO_THREAD"
+    start_replication = "START REPLICA"
     detach = "STOP REPLICA"
     forget = "RESET REPLICA ALL"
     close = "SET GLOBAL super_read_only=ON"
@@ -246,6 +248,7 @@ class _MariaDB(Dialect):
     group = ""
     stop_receiving = "STOP SLAVE IO_THREAD"
     start_receiving = "START SLAVE IO_THREAD"
+    start_replication = "START SLAVE"
     detach = "STOP SLAVE"
     forget = "RESET SLAVE ALL"
     close = "SET GLOBAL read_only=ON"

@@ -33,6 +33,7 @@ from lbkit.mysql.plan import (
     Plan,
     Prepare,
     Protect,
+    Receive,
     Start,
     Step,
     StopReceiving,
@@ -150,6 +151,8 @@ class Performer:
         match step:
             case StopReceiving():
                 await self._run(server, words.stop_receiving)
+            case Receive():
+                await self._run(server, words.start_replication)
             case Confirm(others=others):
                 await self._confirm(server, others)
             case Apply():
@@ -331,6 +334,8 @@ def step_text(step: Step) -> str:
     match step:
         case StopReceiving():
             return f"stop receiving on {name}"
+        case Receive():
+            return f"let {name} receive again"
         case Confirm():
             return f"confirm that {name} has all that the others have"
         case Apply():

@@ -44,6 +44,7 @@ __all__ = [
     "Plan",
     "Prepare",
     "Protect",
+    "Receive",
     "Start",
     "Step",
     "StopReceiving",
@@ -58,6 +59,13 @@ OnPossibleLoss: TypeAlias = Literal["abort", "promote"]
 @dataclass(frozen=True, slots=True)
 class StopReceiving:
     """Stop the thread of replica *server* that receives; what it has stays."""
+
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Let replica *server* receive and apply again, from where it did; whether its source is there or not."""
 
     server: str
 
@@ -169,6 +177,7 @@ class Elect:
 
 Step: TypeAlias = (
     StopReceiving
+    | Receive
     | Confirm
     | Apply
     | CatchUp
@@ -271,7 +280,7 @@ def _failover(
         )
     receivers = [one.name for one in observations if one.answers and one.link]
     steps = _take_over(candidate, observations, receivers)
-    undo = tuple(Start(name) for name in receivers)
+    undo = tuple(Receive(name) for name in receivers)
     return Plan(f"failover from {old} to {candidate.name}", tuple(steps), undo, candidate.name, tuple(risks))
 
 
@@ -290,7 +299,7 @@ def _reopening(
         )
     receivers = [one.name for one in answering if one.link and candidate.name != diagnosis.primary]
     steps = _take_over(candidate, observations, receivers)
-    undo = tuple(Start(name) for name in receivers)
+    undo = tuple(Receive(name) for name in receivers)
     return Plan(f"open {candidate.name} for writing", tuple(steps), undo, candidate.name, tuple(risks))
 
 

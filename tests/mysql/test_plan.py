@@ -13,6 +13,7 @@ from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import GroupMember, Observation, Reach
 from lbkit.mysql.plan import (
     Clone,
+    Confirm,
     Elect,
     Fence,
     Follow,
@@ -73,6 +74,30 @@ def test_the_others_follow_the_new_primary_which_waits_for_them() -> None:
     assert made.promotes == "s2"  # it alone has received the write
     assert made.steps.index(Protect("s2", True)) < made.steps.index(Open("s2"))
     assert made.steps[-1] == Follow("s3", "s2")
+
+
+def test_who_was_stopped_for_nothing_receives_again() -> None:
+    """The candidate turned out to lack something: until the others receive, the old primary's writes wait."""
+    servers = Servers(3, True)
+    before = servers.observe(servers.nodes["s1"])
+    servers.nodes["s1"].stopped = True
+    made = planned(servers, before)
+    assert made is not None and {step.server for step in made.undo} == {"s2", "s3"}
+    for step in made.steps:
+        if isinstance(step, Confirm):
+            break
+        servers.carry_out(step)
+    assert not any(servers.nodes[name].receiving for name in ("s2", "s3"))
+    for step in made.undo:
+        servers.carry_out(step)
+    assert all(servers.nodes[name].receiving for name in ("s2", "s3"))
+
+
+def test_who_receives_nothing_without_an_error_is_told_to_follow() -> None:
+    servers = Servers(3, True)
+    servers.nodes["s3"].receiving = False
+    made = planned(servers, None)
+    assert made is not None and made.steps == (Follow("s3", "s1"),)
 
 
 def test_asynchronous_replication_promises_nothing() -> None:

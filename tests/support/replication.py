@@ -25,6 +25,7 @@ from lbkit.mysql.plan import (
     Open,
     Prepare,
     Protect,
+    Receive,
     Start,
     Step,
     StopReceiving,
@@ -175,6 +176,8 @@ class Servers:
         match step:
             case StopReceiving():
                 node.receiving = False
+            case Receive():
+                node.receiving = node.applying = node.source is not None
             case Confirm(others=others):
                 for other in map(self.nodes.__getitem__, others):
                     if not other.up or not other.received | other.executed <= node.received | node.executed:
