@@ -22,6 +22,7 @@ from typing import Literal
 from lbkit.cluster.pair import DatabaseCluster, RunningServer
 from lbkit.errors import LbkitError, OutcomeUnknown, QueryFailed, StartFailed
 from lbkit.mysql import Dsn, Router
+from lbkit.mysql.diagnosis import Trouble
 from lbkit.mysql.driver import Connection, connect
 from lbkit.mysql.failover import Failover
 
@@ -155,8 +156,17 @@ async def run_round(cluster: DatabaseCluster, failover: Failover, router: Router
 
 
 async def until_healthy(failover: Failover) -> bool:
-    """Wait until everything is in its place again; False when that takes more than half a minute."""
-    return await _within(HEALTHY, lambda: failover.diagnosis.healthy)
+    """Wait until everything is in its place again.
+
+    False when that takes more than half a minute, or is left to people: MariaDB has no clone that could take
+    the place of a server with errant transactions.
+    """
+
+    def is_over() -> bool:
+        is_errant = any(finding.trouble is Trouble.ERRANT for finding in failover.diagnosis.findings)
+        return failover.diagnosis.healthy or (is_errant and failover.observations[0].is_mariadb)
+
+    return await _within(HEALTHY, is_over) and failover.diagnosis.healthy
 
 
 async def _within(seconds: float, true: Callable[[], bool]) -> bool:

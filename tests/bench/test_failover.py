@@ -12,7 +12,6 @@ import pytest
 
 from lbkit.bench.failover import Blow, Round, run_round, until_healthy
 from lbkit.mysql import Router
-from lbkit.mysql.diagnosis import Trouble
 from lbkit.mysql.failover import Failover, FailoverOptions
 from tests.support.databases import LivePair
 
@@ -30,22 +29,12 @@ async def rounds(pair: LivePair, *blows: Blow) -> list[Round]:
         found = []
         for blow in blows:
             found.append(await run_round(pair.cluster, failover, router, blow))
-            if not await settled(failover):
+            if not await until_healthy(failover):
                 # MariaDB has no clone: what the stopped one had not acknowledged stays a matter for people.
                 assert (pair.flavour, blow) == ("mariadb", "stop"), failover.status()
                 assert "transactions that" in failover.diagnosis.reason
                 pair.is_spoilt = True
         return found
-
-
-async def settled(failover: Failover) -> bool:
-    """Healthy, or ill in a way that lasts."""
-    async with asyncio.timeout(40):
-        while not failover.diagnosis.healthy:
-            if any(finding.trouble is Trouble.ERRANT for finding in failover.diagnosis.findings):
-                return failover.observations[0].is_mariadb is False and await until_healthy(failover)
-            await asyncio.sleep(0.02)
-    return True
 
 
 async def test_a_killed_primary_loses_no_acknowledged_write(managed_pair: LivePair) -> None:

@@ -8,8 +8,10 @@ from contextlib import asynccontextmanager
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.monitor import Monitor
+from lbkit.mysql.observation import Observation
 from lbkit.mysql.topology import Change, Role, Topology
 from tests.mysql.test_driver import tcp_server
+from tests.mysql.test_watch import Script
 from tests.support.databases import LivePair
 
 
@@ -84,3 +86,26 @@ async def test_lag_and_position_are_known(pair: LivePair) -> None:
         assert (primary.lag, replica.lag) == (0.0, 0.0)
         assert primary.is_mariadb is (pair.flavour == "mariadb")
         assert GtidSet.parse(primary.position)
+
+
+async def test_a_primary_that_comes_back_is_compared_with_the_others_first() -> None:
+    """It was only silent, and another one was opened since the others were looked at last."""
+    dsns = [Dsn(name).named(name) for name in ("db1", "db2")]
+    found = topology(*dsns)
+    told: list[Change] = []
+    monitor = Monitor(found, 60, 1, told.extend)
+    scripts = {
+        "db1": Script([Observation("db1", writable=True)]),
+        "db2": Script([Observation("db2"), Observation("db2", writable=True)]),
+    }
+    monitor._probes = scripts  # type: ignore[assignment]  # fakes
+    await monitor.start()
+    for now in (1.0, 2.0):
+        found.failed("db1", "silent", True, now)
+    assert found.primary is None
+    monitor.wake("db1")
+    async with asyncio.timeout(5):
+        while found.primary is None:
+            await asyncio.sleep(0)
+    assert found.require_primary().name == "db2"
+    await monitor.stop()

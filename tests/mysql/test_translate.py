@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+
 import pymysql
 import pytest
 
@@ -49,3 +51,16 @@ def test_why_no_connection_came_about() -> None:
     denied = pymysql.err.OperationalError(1045, "Access denied for user 'app'")
     assert str(connect_failed(denied, "db1")) == "db1: Access denied for user 'app'"
     assert str(connect_failed(EOFError(), "db1")) == "db1: EOFError"
+
+
+def test_why_a_connect_failed_is_kept_as_numbers() -> None:
+    """A refused connection proves that nobody listens; a server's own refusal that it lives."""
+    refused = pymysql.err.OperationalError(2003, "Can't connect")
+    refused.__cause__ = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+    assert (connect_failed(refused, "db").code, connect_failed(refused, "db").errno) == (
+        0,
+        errno.ECONNREFUSED,
+    )
+    full = connect_failed(pymysql.err.OperationalError(1040, "Too many connections"), "db")
+    assert (full.code, full.errno) == (1040, 0)
+    assert (connect_failed(TimeoutError(), "db").code, connect_failed(TimeoutError(), "db").errno) == (0, 0)
