@@ -37,7 +37,8 @@ log = logging.getLogger("lbkit.mysql")
 
 ASK_AGAIN = 5.0  # seconds between two times that replicas are told to connect again
 REPAIR_AGAIN = 5.0  # seconds after a repair that failed
-YOUNG = 0.25  # seconds before it is told that a primary cannot be reached, but seems to live
+YOUNG = 0.25  # seconds before a state is told that most often passes by itself, or asked about
+PASSING = (Verdict.PRIMARY_UNREACHABLE, Verdict.NO_PRIMARY, Verdict.SPLIT)
 SOON = 0.05  # seconds to the next look while it is being found out whether a primary is dead
 
 
@@ -125,8 +126,8 @@ class Failover:
         except BaseException:
             await self._watch.stop()
             raise
-        self._diagnose()
         self._task = asyncio.create_task(self._run())
+        self._diagnose()
 
     async def stop(self) -> None:
         """Stop watching. A plan that is being carried out is given up between two steps of it."""
@@ -268,12 +269,11 @@ class Failover:
         return found
 
     def _tell(self, found: Diagnosis) -> None:
-        """Say it once, and nothing of what a primary's death looks like in its first moments."""
-        if self._acting.locked() or (found.verdict, found.reason) == self._told:
+        """Say it once, and nothing of what a death or somebody else's switchover looks like in between."""
+        if self._task is None or self._acting.locked() or (found.verdict, found.reason) == self._told:
             return
-        is_first = self._told is None
-        young = self._task is not None and asyncio.get_running_loop().time() - self._since < YOUNG
-        if found.verdict is Verdict.PRIMARY_UNREACHABLE and young and not is_first:
+        young = asyncio.get_running_loop().time() - self._since < YOUNG
+        if found.verdict in PASSING and young and self._told is not None:
             return
         self._told = found.verdict, found.reason
         level = logging.INFO if found.healthy else logging.WARNING
@@ -353,6 +353,8 @@ class Failover:
         """Have replicas of a primary that is silent here connect anew, so that they find out, too."""
         if self._asked_at is not None and now - self._asked_at < ASK_AGAIN:
             return
+        if now - self._since < YOUNG:
+            return  # a replica sees by itself that a connection ended
         primary = next((one for one in self.observations if one.name == diagnosis.primary), None)
         connected = [one for one in self.observations if one.answers and one.link and one.link.connected]
         if primary is None or primary.answers or not connected:

@@ -30,10 +30,12 @@ async def rounds(pair: LivePair, *blows: Blow) -> list[Round]:
         for blow in blows:
             found.append(await run_round(pair.cluster, failover, router, blow))
             if not await until_healthy(failover):
-                # MariaDB has no clone: what the stopped one had not acknowledged stays a matter for people.
-                assert (pair.flavour, blow) == ("mariadb", "stop"), failover.status()
+                # MariaDB has no clone: writes in flight that nobody else has stay a matter for people.
+                assert pair.flavour == "mariadb", failover.status()
+                assert blow != "switch"
                 assert "transactions that" in failover.diagnosis.reason
                 pair.is_spoilt = True
+                break
         return found
 
 

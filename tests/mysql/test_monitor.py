@@ -83,7 +83,8 @@ async def test_lag_and_position_are_known(pair: LivePair) -> None:
     found = topology(*(Dsn.parse(dsn).named(name) for name, dsn in pair.dsns.items()))
     async with watching(found, []):
         primary, replica = found.members
-        assert (primary.lag, replica.lag) == (0.0, 0.0)
+        assert primary.lag == 0.0
+        assert replica.lag is not None
         assert primary.is_mariadb is (pair.flavour == "mariadb")
         assert GtidSet.parse(primary.position)
 

@@ -37,7 +37,7 @@ async def test_an_account_of_an_application_sees_what_routing_needs(pair: LivePa
     seen = await probe.look()
     await probe.close()
     assert seen.link is not None
-    assert seen.link.lag == 0.0
+    assert seen.link.lag is not None
     assert seen.executed
 
 
