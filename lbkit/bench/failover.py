@@ -109,6 +109,8 @@ class Writers:
             for number in self._numbers:
                 try:
                     if connection is None or connection.closed:
+                        if connection:
+                            connection.drop()
                         connection = await connect(dsn, CONNECT)
                     await self._insert(connection, number)
                 except LbkitError:
