@@ -56,7 +56,7 @@ def test_commands_exist(line: str) -> None:
 
 def test_files_and_pictures_exist() -> None:
     named = re.findall(r'\]\((docs/[^)]+)\)|src="(docs/[^"]+)"', README)
-    assert len(named) == 8
+    assert len(named) == 9
     for path in (one or other for one, other in named):
         assert (ROOT / path).is_file()
 
