@@ -9,6 +9,7 @@
      ├── ClientError           the downstream's: answered with a 4xx status, or the session is closed
      ├── ServerError           an upstream's: try another server, count it against health
      │    ├── ConnectFailed    refused, unreachable, or not connected in time
+     │    │    └── ConnectionsInUse  all connections that one may have to a database server stayed in use
      │    ├── CheckFailed      a health check's verdict
      │    ├── BadResponse      the server broke the protocol or left in mid-answer (HTTP 502)
      │    ├── ServerTimeout    the server was silent for too long (HTTP 504)
@@ -41,6 +42,7 @@ __all__ = [
     "ConfigError",
     "ConnectFailed",
     "ConnectionLost",
+    "ConnectionsInUse",
     "DeadlineExceeded",
     "DuplicateKey",
     "Exhausted",
@@ -110,6 +112,10 @@ class ConnectFailed(ServerError):
         self.errno = errno
 
 
+class ConnectionsInUse(ConnectFailed):
+    """All connections that a pool may have to a server stayed in use for longer than one waits."""
+
+
 class CheckFailed(ServerError):
     """A health check did not pass; the message is the reason shown to people."""
 
@@ -137,8 +143,20 @@ class Exhausted(LbkitError):
 class OutcomeUnknown(LbkitError):
     """A write was sent but not answered: it may or may not have been carried out.
 
-    Never retried by lbkit. The caller must look before writing again.
+    Never retried by lbkit. The caller must look before writing again. What is known: the `server`'s name,
+    its number of the connection (`connection_id`, as in its logs), the `statement`'s first word, COMMIT for a
+    whole transaction, and `position`, the transactions that the server was last seen to have before it
+    ("" where that is not known): what is in a server now and not in there has happened since.
     """
+
+    def __init__(
+        self, message: str, server: str = "", connection_id: int = 0, statement: str = "", position: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.server = server
+        self.connection_id = connection_id
+        self.statement = statement
+        self.position = position
 
 
 class QueryFailed(LbkitError):

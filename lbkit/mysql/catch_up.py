@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from lbkit.errors import QueryFailed
 from lbkit.mysql.driver import Connection
+from lbkit.mysql.tokens import PRIMARY_ONLY
 
-__all__ = ["position_of", "wait_for"]
+__all__ = ["has", "position_of", "wait_for"]
 
 SHORTEST = 0.001  # seconds; 0 would wait for ever on MySQL
 
@@ -25,3 +27,23 @@ async def wait_for(replica: Connection, position: str, timeout: float) -> bool:
         f"SELECT {function}(%s, %s) AS outcome", (position, round(max(timeout, SHORTEST), 3))
     )
     return bool(rows[0]["outcome"] == 0)
+
+
+async def has(replica: Connection, token: str, timeout: float) -> bool:
+    """Whether *replica* has all that *token* stands for, now or within *timeout* seconds.
+
+    A server that can't tell, because it keeps no global transaction ids or those of another flavour, has it
+    not. What a connection was told is kept, for as long as that lives: a server that comes back from a backup
+    with less closes all of them.
+    """
+    if replica.reached == token:
+        return True
+    if token == PRIMARY_ONLY:
+        return False
+    try:
+        reached = await wait_for(replica, token, timeout)
+    except QueryFailed:
+        return False
+    if reached:
+        replica.reached = token
+    return reached

@@ -6,6 +6,10 @@ Whatever frees a slot (a release, a broken connection, a failed connect, a cance
 the first waiter, as an open connection or as leave to open one. While anybody waits there is no idle
 connection and no free slot, so nobody can overtake.
 
+A connection is reset (COM_RESET_CONNECTION) on its release wherever the session's state may have changed:
+with an open transaction, and after every statement but those known to leave nothing behind (`statements`).
+Not after each use: a reset is three more round trips, and a plain read leaves nothing to forget.
+
 aiomysql's own pool was rejected: it connects under its lock, does not wake a waiter when a broken
 connection comes back, and never resets a session.
 """
@@ -14,20 +18,23 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from lbkit.errors import ConnectFailed, LbkitError
+from lbkit.errors import ConnectFailed, ConnectionsInUse, LbkitError
 from lbkit.mysql.options import PoolLimits
 
-__all__ = ["ConnectionPool", "PooledConnection"]
+__all__ = ["ConnectionPool", "PoolCounters", "PooledConnection"]
 
 
 class PooledConnection(Protocol):
     """What the pool needs of a connection; `lbkit.mysql.driver.Connection` has it."""
 
     opened: float
+    expires: float
     last_used: float
     needs_reset: bool
 
@@ -46,6 +53,26 @@ class PooledConnection(Protocol):
 C = TypeVar("C", bound=PooledConnection)
 
 
+@dataclass(slots=True)
+class PoolCounters:
+    """What has happened in a pool since it was made; `waited` in seconds."""
+
+    acquired: int = 0
+    opened: int = 0
+    refused: int = 0
+    """Connections that did not come about."""
+    queued: int = 0
+    """Users that had to wait for somebody else's connection."""
+    gave_up: int = 0
+    """Of these, those that waited for too long."""
+    waited: float = 0.0
+    resets: int = 0
+    dropped: int = 0
+    """Connections closed because they, or what was at work on them, were broken off."""
+    retired: int = 0
+    """Connections closed for their age, or because nobody needed them."""
+
+
 class ConnectionPool(Generic[C]):
     """Connections to the server *name*, opened by *connect* when needed.
 
@@ -59,8 +86,12 @@ class ConnectionPool(Generic[C]):
         connect: Callable[[], Awaitable[C]],
         limits: PoolLimits,
         interrupted: Callable[[C], Coroutine[Any, Any, None]] | None = None,
+        rng: random.Random | None = None,
     ) -> None:
+        """*rng* spreads the ends of connections that were opened together."""
         self.name = name
+        self.counters = PoolCounters()
+        self._rng = rng or random.Random()
         self.limits = limits
         self._connect = connect
         self._interrupted = interrupted
@@ -85,13 +116,16 @@ class ConnectionPool(Generic[C]):
     async def acquire(self) -> C:
         """A live connection with a clean session.
 
-        Raises ConnectFailed when the server can't be reached, or when all connections stay in use for
-        `limits.wait` seconds.
+        Raises ConnectFailed when the server can't be reached, and ConnectionsInUse when all connections stay
+        in use for `limits.wait` seconds.
         """
         while True:
             connection = self._take_idle() or await self._new_or_awaited()
-            if await self._is_alive(connection):
+            if self._now() - connection.last_used < self.limits.ping_after or await self._is_alive(
+                connection
+            ):
                 self._used.add(connection)
+                self.counters.acquired += 1
                 return connection
             self._discard(connection)
 
@@ -110,13 +144,19 @@ class ConnectionPool(Generic[C]):
             self._hand_on(connection)
 
     def prune(self) -> None:
-        """Close idle connections that are dead, too old or no longer needed; to be called now and then."""
+        """Close idle connections that are dead, too old or no longer needed, and open those to be kept warm.
+
+        To be called now and then.
+        """
         now = self._now()
         for connection in list(self._idle):
-            unused = now - connection.last_used > self.limits.idle
+            unused = self._slots > self.limits.warm and now - connection.last_used > self.limits.idle
             if unused or self._expired(connection, now):
                 self._idle.remove(connection)
                 self._discard(connection)
+        while self._slots < self.limits.warm and not self._closed:
+            self._slots += 1
+            self._start(self._warm_up())
 
     def abandon(self) -> None:
         """Drop every connection, those in use too: their users get an error instead of waiting for ever.
@@ -161,25 +201,42 @@ class ConnectionPool(Generic[C]):
     async def _fill_slot(self) -> C:
         """Connect for a slot that is already counted; it is given on when that fails."""
         try:
-            return await self._connect()
+            connection = await self._connect()
         except BaseException:
+            self.counters.refused += 1
             self._free_slot()
             raise
+        self.counters.opened += 1
+        connection.expires = connection.opened + self.limits.max_age * (1 - self._rng.random() / 10)
+        return connection
+
+    async def _warm_up(self) -> None:
+        try:
+            connection = await self._fill_slot()
+        except LbkitError:
+            return  # the monitor knows of it, and the next look tries again
+        self._used.add(connection)
+        self.release(connection)
 
     async def _wait(self) -> C | None:
         waiter: asyncio.Future[C | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
+        self.counters.queued += 1
+        began = self._now()
         try:
             async with asyncio.timeout(self.limits.wait):
                 return await waiter
         except TimeoutError:
             self._give_up(waiter)
-            raise ConnectFailed(
+            self.counters.gave_up += 1
+            raise ConnectionsInUse(
                 f"{self.name}: all {self.limits.size} connections stayed in use for {self.limits.wait:g} s"
             ) from None
         except BaseException:
             self._give_up(waiter)
             raise
+        finally:
+            self.counters.waited += self._now() - began
 
     def _give_up(self, waiter: asyncio.Future[C | None]) -> None:
         """A waiter leaves; what it was given in the same moment goes to the next one."""
@@ -194,8 +251,6 @@ class ConnectionPool(Generic[C]):
                 self.release(connection)
 
     async def _is_alive(self, connection: C) -> bool:
-        if self._now() - connection.last_used < self.limits.ping_after:
-            return True
         try:
             async with asyncio.timeout(self.limits.reset):
                 await connection.ping()
@@ -217,6 +272,7 @@ class ConnectionPool(Generic[C]):
             self._discard(connection)
             raise
         else:
+            self.counters.resets += 1
             self.release(connection)
 
     def _hand_on(self, connection: C) -> None:
@@ -231,8 +287,10 @@ class ConnectionPool(Generic[C]):
         if connection.was_interrupted and self._interrupted:
             self._start(self._interrupted(connection))
         if connection.closed or connection.in_transaction:
+            self.counters.dropped += 1
             connection.drop()
         else:
+            self.counters.retired += 1
             self._start(connection.close())
         self._free_slot()
 
@@ -255,7 +313,7 @@ class ConnectionPool(Generic[C]):
             waiter.set_exception(ConnectFailed(f"{self.name}: the pool was closed"))
 
     def _expired(self, connection: C, now: float) -> bool:
-        return connection.closed or now - connection.opened > self.limits.max_age
+        return connection.closed or now > connection.expires
 
     def _start(self, chore: Coroutine[Any, Any, None]) -> None:
         # In a context of its own: it is nobody's request, and must not end by the deadline of one.

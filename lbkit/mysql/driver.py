@@ -1,9 +1,9 @@
 """`Connection`: one connection to a database server, on aiomysql's protocol code.
 
 What it adds: a time limit that covers the handshake, typed errors, no loss of step (whatever goes wrong
-in mid-answer closes the connection), a cheap test for life, COM_RESET_CONNECTION, and the character set
-with the database's own collation. Several statements in one text are switched off: the server then
-refuses them, and with them most SQL injections.
+in mid-answer closes the connection), a cheap test for life, COM_RESET_CONNECTION, the character set
+with the database's own collation, and the ids of its own transactions (`session_track`). Several
+statements in one text are switched off: the server then refuses them, and with them most SQL injections.
 
 It derives from aiomysql's class instead of wrapping it because the protocol steps it must change are
 not reachable otherwise.
@@ -12,18 +12,22 @@ not reachable otherwise.
 from __future__ import annotations
 
 import asyncio
+import re
 import struct
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import aiomysql
 import pymysql
+from pymysql.connections import MAX_PACKET_LEN, MysqlPacket, OKPacketWrapper
 from pymysql.constants import CLIENT, COMMAND
 
 from lbkit import deadline
 from lbkit.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, LbkitError, OutcomeUnknown
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.results import Result, Row, Rows
+from lbkit.mysql.session_track import STATE_CHANGED, own_gtids
+from lbkit.mysql.tokens import PRIMARY_ONLY, checked, merged
 from lbkit.mysql.translate import connect_failed, query_failed
 
 __all__ = ["Arguments", "Connection", "Step", "connect"]
@@ -33,6 +37,8 @@ T_co = TypeVar("T_co", covariant=True)
 Arguments = Sequence[Any] | Mapping[str, Any] | None
 
 COM_RESET_CONNECTION = 0x1F
+ERROR_PACKET = 0xFF
+EOF_PACKET, EOF_PACKET_LENGTH = 0xFE, 5
 QUIT_TIMEOUT = 1.0  # seconds for a goodbye; the server needs none, it only keeps its log clean
 
 # Variables then compare with columns of the database: the driver's own choice of utf8mb4_general_ci
@@ -41,12 +47,22 @@ SESSION_SETUP = (
     "SET NAMES utf8mb4, autocommit = 1, collation_connection = "
     "IF(@@collation_database LIKE 'utf8mb4%', @@collation_database, @@collation_connection)"
 )
+# With these the server says in its answers which transactions a statement made.
+TRACK_MYSQL = ", session_track_gtids = 'OWN_GTID'"
+TRACK_MARIADB = ", session_track_system_variables = 'last_gtid'"
+KEEPS_MYSQL = "@@global.gtid_mode LIKE 'ON%' AND @@session_track_gtids IS NOT NULL"
+KEEPS_MARIADB = "@@session_track_system_variables IS NOT NULL"
+POSITION_MYSQL = "SELECT @@global.gtid_executed"
+POSITION_MARIADB = "SELECT @@last_gtid"
+NO_SUCH_VARIABLE = 1193
+_FIRST_WORD = re.compile(r"(?:\s|\(|/\*.*?\*/|--\s[^\n]*|#[^\n]*)*([A-Za-z]+)", re.DOTALL)
 
 
 class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type information
     """aiomysql's connection with what it does not offer."""
 
     def __init__(self, dsn: Dsn) -> None:
+        self._next_seq_id = 0
         super().__init__(
             host=dsn.host,
             port=dsn.port,
@@ -60,12 +76,23 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
         )
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self.ended = asyncio.Event()
+        self.client_flag |= CLIENT.SESSION_TRACK
+        self.tracks = True
+        self.token = ""
+        """The transactions that the server has named since somebody took them from here."""
+        self.has_named = True
+        """Whether the last answer was of the kind that names them: rows do not, nor refusals."""
+
+    @property
+    def is_mariadb(self) -> bool:
+        return "mariadb" in str(self.get_server_info()).lower()
 
     async def open(self) -> None:
         try:
             await self._connect()
             self._watch(self._reader)
-            await self.query(SESSION_SETUP)
+            self.tracks = await self.keeps_ids()
+            await self.set_up()
         except BaseException:
             # aiomysql cleans up after errors, but not after a cancellation.
             self.close()
@@ -85,12 +112,76 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
 
         reader.feed_eof, reader.set_exception = at_eof, at_error
 
+    async def keeps_ids(self) -> bool:
+        """Whether the server gives transactions global ids and tells the session that made them."""
+        try:
+            await self.query("SELECT " + (KEEPS_MARIADB if self.is_mariadb else KEEPS_MYSQL))
+        except pymysql.MySQLError as error:
+            if error.args and error.args[0] == NO_SUCH_VARIABLE:
+                return False
+            raise
+        return bool(self._result.rows[0][0])
+
+    async def set_up(self) -> None:
+        """Set the session's variables."""
+        tracking = (TRACK_MARIADB if self.is_mariadb else TRACK_MYSQL) if self.tracks else ""
+        await self.query(SESSION_SETUP + tracking)
+
     async def reset(self) -> None:
         await self._execute_command(COM_RESET_CONNECTION, "")
         await self._read_ok_packet()
         # That forgets everything but USE: without this the next user's names mean another database.
         await self.select_db(self.db)
-        await self.query(SESSION_SETUP)
+        await self.set_up()
+        self.token = ""
+
+    def hear(self, tail: bytes) -> None:
+        """Note what an OK packet's rest tells."""
+        try:
+            self.token = merged(self.token, own_gtids(tail))
+        except ValueError:  # a server, or something in between, that has its own idea of the format
+            self.token = PRIMARY_ONLY
+
+    async def _read_ok_packet(self) -> bool:
+        packet = await self._read_packet()
+        if not packet.is_ok_packet():
+            raise pymysql.OperationalError(2014, "Command Out of Sync")
+        answer = OKPacketWrapper(packet)
+        self.server_status = answer.server_status
+        if answer.server_status & STATE_CHANGED:
+            self.hear(answer.message)
+        return True
+
+    async def _read_query_result(self, unbuffered: bool = False) -> None:
+        self.has_named = False
+        await super()._read_query_result(unbuffered=unbuffered)
+        answer = self._result
+        self.has_named = not answer.field_count
+        if answer.message and answer.server_status & STATE_CHANGED:
+            self.hear(answer.message)
+
+    async def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
+        """The next packet; one that is there already is cut from the reader's buffer without awaiting its
+        two parts, which is most of the time that a short answer takes."""
+        buffer = self._reader._buffer
+        if len(buffer) > 4 and (number := buffer[3]) == self._next_seq_id:
+            end = 4 + (buffer[0] | buffer[1] << 8 | buffer[2] << 16)
+            if end <= len(buffer) and end - 4 < MAX_PACKET_LEN and buffer[4] != ERROR_PACKET:
+                data = bytes(memoryview(buffer)[4:end])
+                del buffer[:end]
+                self._reader._maybe_resume_transport()
+                self._next_seq_id = (number + 1) & 0xFF
+                packet = packet_type(data, self._encoding)
+                self._note_end(data)
+                return packet
+        packet = await super()._read_packet(packet_type)
+        self._note_end(packet.get_all_data())
+        return packet
+
+    def _note_end(self, data: bytes) -> None:
+        """Keep the status that ends an answer with rows, which aiomysql drops: a transaction may be open."""
+        if len(data) == EOF_PACKET_LENGTH and data[0] == EOF_PACKET:
+            self.server_status = data[3] | data[4] << 8
 
     async def probe(self) -> None:
         await self._execute_command(COMMAND.COM_PING, "")
@@ -130,12 +221,17 @@ class Connection:
         self.last_used = now
         self.needs_reset = False
         """Set by whoever changed the session's state; the pool resets it before the next user."""
+        self.expires = 0.0
+        self.reached = ""
+        """The token that its server is known to have; see `Connections`."""
+        self.position: Callable[[], str] = str
+        """The transactions that its server had when it was last asked; "" where nobody asks."""
         self._protocol = protocol
         self._busy = False
 
     @property
     def is_mariadb(self) -> bool:
-        return "mariadb" in str(self._protocol.get_server_info()).lower()
+        return self._protocol.is_mariadb
 
     @property
     def id(self) -> int:
@@ -172,7 +268,9 @@ class Connection:
         that is *lost*, else DeadlineExceeded.
         """
         result = await self._run(sql, args, lost)
-        return Result(int(result.affected_rows or 0), int(result.insert_id or 0), self.server)
+        return Result(
+            int(result.affected_rows or 0), int(result.insert_id or 0), self.server, self._protocol.token
+        )
 
     async def fetch(
         self, sql: str, args: Arguments = None, *, lost: type[LbkitError] = ConnectionLost
@@ -184,6 +282,26 @@ class Connection:
         names = _column_names(result.fields)
         rows = (Row(zip(names, row, strict=False), self.server) for row in result.rows)
         return Rows(rows, self.server)
+
+    async def take_token(self, may_write: bool = True) -> str:
+        """The transactions of all statements since the last call, "" for none.
+
+        An answer with rows, such as that of INSERT … RETURNING, and a refusal name none, also not later:
+        where the last one was such, and its statement *may_write*, the server is asked for its position.
+        `PRIMARY_ONLY` where it does not name them at all, or not any more.
+        """
+        token, self._protocol.token = self._protocol.token, ""
+        if not self._protocol.tracks:
+            return PRIMARY_ONLY
+        if self._protocol.has_named or not may_write:
+            return token
+        try:
+            await self._guard(
+                self._protocol.query(POSITION_MARIADB if self.is_mariadb else POSITION_MYSQL), ConnectionLost
+            )
+            return merged(token, checked(str(self._protocol._result.rows[0][0] or "")))
+        except (LbkitError, ValueError):
+            return PRIMARY_ONLY
 
     async def reset(self) -> None:
         """Forget transactions, variables, temporary tables, locks and USE.
@@ -220,15 +338,21 @@ class Connection:
         if self.closed:
             self.drop()
             raise ConnectionLost(f"{self.server}: the connection was closed")
-        if deadline.at() is None:
-            return await self._guard(self._protocol.run(text), lost)
         try:
+            if deadline.at() is None:
+                return await self._guard(self._protocol.run(text), lost)
             async with deadline.bounded():
                 return await self._guard(self._protocol.run(text), lost)
         except DeadlineExceeded as error:
             if lost is OutcomeUnknown and self._busy:
-                raise OutcomeUnknown(f"{self.server}: {error}{_hint(lost)}") from None
+                raise self._unknown(f"{self.server}: {error}{_hint(lost)}", text) from None
             raise
+        except OutcomeUnknown as error:
+            raise self._unknown(str(error), text) from None
+
+    def _unknown(self, message: str, text: str) -> OutcomeUnknown:
+        """With all that is known of a statement that nobody has heard the end of."""
+        return OutcomeUnknown(message, self.server, self.id, _verb(text), self.position())
 
     async def _guard(self, step: Any, lost: type[LbkitError]) -> Any:
         """Await a protocol step; whatever but a server's own refusal ends the connection."""
@@ -282,6 +406,12 @@ def _column_names(fields: Sequence[Any]) -> list[str]:
     for field in fields:
         names.append(f"{field.table_name}.{field.name}" if field.name in names else field.name)
     return names
+
+
+def _verb(text: str) -> str:
+    """The statement's first word, for people: what was sent may hold what is nobody's business."""
+    word = _FIRST_WORD.match(text)
+    return word[1].upper() if word else ""
 
 
 def _reason(error: BaseException) -> str:

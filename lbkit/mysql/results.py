@@ -10,11 +10,16 @@ __all__ = ["Result", "Row", "Rows"]
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Outcome of `execute`: rows affected, the generated AUTO_INCREMENT value (0 when none), the server."""
+    """Outcome of `execute`: rows affected, the generated AUTO_INCREMENT value (0 when none), the server.
+
+    `token` names the transaction it made, for reads that must show it (``after=result.token``), also in
+    another process; "" where it made none, as within a transaction.
+    """
 
     affected: int
     last_id: int
     server: str
+    token: str = ""
 
 
 class Row(dict[str, Any]):

@@ -6,31 +6,40 @@
 
 Life of a statement: classify → pick → acquire → run → release. A plain read outside a session and a
 transaction goes to a replica, everything else to the primary. `connections` has the rules.
+
+Whose writes a read must show: with ``consistency="session"`` those made before in the same task, or in the
+one that has begun it, or all within a ``with router.own_writes()``; where they came from elsewhere, what
+``after=token`` names. With ``"strong"`` all that anybody has written, which only the primary can answer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, TypeVar
 
-from lbkit.errors import ConfigError, ConnectionLost, LbkitError
+from lbkit.errors import ConfigError, ConnectionLost, LbkitError, LockConflict, ReadOnlyServer
 from lbkit.mysql.catch_up import position_of, wait_for
 from lbkit.mysql.connections import Connections
 from lbkit.mysql.driver import Arguments, Step
 from lbkit.mysql.dsn import Dsn
-from lbkit.mysql.options import RouterOptions
+from lbkit.mysql.options import Consistency, RouterOptions, check_consistency
+from lbkit.mysql.own_writes import OwnWrites
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.session import Session
 from lbkit.mysql.statements import classify
+from lbkit.mysql.tokens import PRIMARY_ONLY, checked, merged
 from lbkit.mysql.topology import Member, Topology
 from lbkit.mysql.transaction import Transaction
 
 __all__ = ["Router"]
 
 T = TypeVar("T")
+FORGET_AFTER = 60.0  # seconds
 
 Servers = Sequence[str | Dsn] | Mapping[str, str | Dsn]
 
@@ -61,7 +70,10 @@ class Router:
             self._topology = Topology(dsns, self.options.algorithm, rng)
         except ValueError as error:
             raise ConfigError(f"servers: {error}") from None
-        self._connections = Connections(self._topology, self.options)
+        self._connections = Connections(self._topology, self.options, rng)
+        self._own: ContextVar[OwnWrites | None] = ContextVar("lbkit.mysql.own_writes", default=None)
+        # By then a replica has them, or is too far behind for any read.
+        self._forget_after = max(FORGET_AFTER, 3 * self.options.max_lag)
 
     async def __aenter__(self) -> Router:
         await self.start()
@@ -80,28 +92,79 @@ class Router:
         """Close all connections; those in use close when they are given back."""
         await self._connections.close()
 
-    async def execute(self, sql: str, args: Arguments = None) -> Result:
-        """Run one statement; *args* replace its ``%s`` or ``%(name)s``, escaped."""
-        return await self._route(sql, lambda connection, lost: connection.execute(sql, args, lost=lost))
+    async def execute(
+        self, sql: str, args: Arguments = None, *, consistency: Consistency | None = None, after: str = ""
+    ) -> Result:
+        """Run one statement; *args* replace its ``%s`` or ``%(name)s``, escaped. `Result.token` names it."""
+        return await self._route(
+            sql, lambda connection, lost: connection.execute(sql, args, lost=lost), consistency, after
+        )
 
-    async def fetch_all(self, sql: str, args: Arguments = None) -> Rows:
-        """All rows of one statement; `Rows.server` tells who answered."""
-        return await self._route(sql, lambda connection, lost: connection.fetch(sql, args, lost=lost))
+    async def fetch_all(
+        self, sql: str, args: Arguments = None, *, consistency: Consistency | None = None, after: str = ""
+    ) -> Rows:
+        """All rows of one statement; `Rows.server` tells who answered.
 
-    async def fetch_one(self, sql: str, args: Arguments = None) -> Row | None:
+        A read shows what the token *after* names, and what *consistency* says, the router's unless given.
+        Raises ValueError for what is no token.
+        """
+        return await self._route(
+            sql, lambda connection, lost: connection.fetch(sql, args, lost=lost), consistency, after
+        )
+
+    async def fetch_one(
+        self, sql: str, args: Arguments = None, *, consistency: Consistency | None = None, after: str = ""
+    ) -> Row | None:
         """The first row, with `Row.server`; None when there is none."""
-        rows = await self.fetch_all(sql, args)
+        rows = await self.fetch_all(sql, args, consistency=consistency, after=after)
         return rows[0] if rows else None
 
-    def transaction(self, read_only: bool = False) -> Transaction:
+    def transaction(
+        self, read_only: bool = False, *, consistency: Consistency | None = None, after: str = ""
+    ) -> Transaction:
         """``async with router.transaction() as tx``; on the primary, with *read_only* on a replica."""
         connections = self._connections
-        take = connections.take_reader if read_only else connections.take_primary
-        return Transaction(take, connections.give_back, read_only)
+        if read_only:
+            shown = self._shown(consistency, after)
+            return Transaction(
+                lambda begin: connections.take_reader(shown, begin), connections.give_back, read_only
+            )
+        return Transaction(connections.take_primary, connections.give_back, read_only, self._wrote)
 
-    def session(self) -> Session:
+    async def run(self, work: Callable[[Transaction], Awaitable[T]], attempts: int = 5) -> T:
+        """Run *work* in a transaction on the primary, and again from its start where nothing came of it.
+
+        That is: its connection died before the commit, it lost a lock (`LockConflict`), or its server is the
+        primary no more. The last attempt's error is raised. Once a commit was sent, never: OutcomeUnknown.
+        """
+        while True:
+            attempts -= 1
+            try:
+                async with self.transaction() as tx:
+                    return await work(tx)
+            except (ConnectionLost, LockConflict, ReadOnlyServer):
+                if attempts <= 0:
+                    raise
+
+    def session(self, *, consistency: Consistency | None = None, after: str = "") -> Session:
         """``async with router.session() as session``: reads see the session's own writes."""
-        return Session(self._connections)
+        shown = self._shown(consistency, after)
+        pins = (consistency or self.options.consistency) != "eventual"
+        return Session(self._connections, shown, self._wrote, pins)
+
+    @contextmanager
+    def own_writes(self, after: str = "") -> Iterator[OwnWrites]:
+        """All in this block, tasks begun in it too, is one user's: reads show what any of it wrote before.
+
+        *after* is what the user wrote elsewhere; `OwnWrites.token` is what to take along. Raises ValueError
+        for what is no token.
+        """
+        mine = OwnWrites(after, asyncio.get_running_loop().time())
+        before = self._own.set(mine)
+        try:
+            yield mine
+        finally:
+            self._own.reset(before)
 
     async def catch_up(self, timeout: float = 10.0) -> bool:
         """Wait until every available replica has carried out what the primary had when called.
@@ -134,6 +197,7 @@ class Router:
                     "role": topology.role(member).value,
                     "state": member.health.state.value,
                     "reason": topology.why(member),
+                    "lag": member.lag,
                     "connections": self._connections.counts(member),
                     "statements": member.server.counters.requests,
                 }
@@ -141,14 +205,44 @@ class Router:
             ],
         }
 
-    async def _route(self, sql: str, step: Step[T]) -> T:
+    async def _route(self, sql: str, step: Step[T], consistency: Consistency | None, after: str) -> T:
         statement = classify(sql)
-        if statement.reads:
-            return await self._connections.read(lambda connection: step(connection, ConnectionLost))
-        primary = self._topology.require_primary()
-        return await self._connections.use(
-            primary, lambda connection: self._connections.write(statement, connection, step)
-        )
+        if not statement.reads:
+            return await self._connections.change(statement, step, self._wrote)
+        shown = self._shown(consistency, after)
+        return await self._connections.read(lambda connection: step(connection, ConnectionLost), shown)
+
+    def _shown(self, consistency: Consistency | None, after: str) -> str:
+        """The token of all that a read must show."""
+        if consistency is None:
+            consistency = self.options.consistency
+        else:
+            check_consistency(consistency)
+        if after:
+            after = checked(after)
+        if consistency == "eventual":
+            return after
+        if consistency == "strong":
+            return PRIMARY_ONLY
+        own = self._own.get()
+        if own is None:
+            return after
+        if asyncio.get_running_loop().time() - own.changed > self._forget_after:
+            return after
+        return merged(own.token, after) if after else own.token
+
+    def _wrote(self, token: str) -> None:
+        """Note a write of the present user: of the block of `own_writes`, else of this task."""
+        if not token:
+            return
+        now = asyncio.get_running_loop().time()
+        own = self._own.get()
+        task = asyncio.current_task()
+        if own is None or (own.owner is not None and own.owner is not task):
+            # What was inherited from the task that has begun this one is the other's, too: it is copied.
+            own = OwnWrites(own.token if own else "", now, task)
+            self._own.set(own)
+        own.add(token, now)
 
 
 def _dsns(servers: Servers) -> list[Dsn]:

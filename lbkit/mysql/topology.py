@@ -9,6 +9,7 @@ last: a former primary that was only silent is still open when another one has l
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -75,6 +76,7 @@ class Topology:
         if len(self._members) != len(dsns):
             raise ValueError("two servers have the same name")
         self._primary: Member | None = None
+        self._worst_lag = math.inf
         self.replicas = Pool("replicas", [], make_balancer(algorithm, rng))
 
     @property
@@ -100,6 +102,8 @@ class Topology:
             return member.health.reason
         if member.writable and member is not self._primary:
             return "a second writable server; not used"
+        if member.lag is None and member is not self._primary:
+            return "answers; how far it is behind is not known"
         return "answers"
 
     def observed(self, seen: Observation, now: float) -> list[Change]:
@@ -157,26 +161,33 @@ class Topology:
             raise NoServerAvailable(f"no primary: {self._everybody()}")
         return self._primary
 
-    def pick_reader(self, now: float, tried: Collection[Member], max_lag: float | None = None) -> Member:
-        """A replica in its turn, else the primary; none of *tried*. Raises NoServerAvailable.
+    def pick_reader(self, now: float, tried: Collection[Member], max_lag: float = math.inf) -> Member:
+        """A replica in its turn that is at most *max_lag* seconds behind, else the primary; none of *tried*.
 
-        With *max_lag* no replica that is more seconds behind, or does not know how many.
+        While no primary can answer, replicas that are further behind, or do not know how far, do: a replica
+        cut off from its primary can't know. Raises NoServerAvailable.
         """
         exclude = [member.server for member in tried]
-        if max_lag is not None:
-            exclude += [
-                member.server
-                for member in self._members.values()
-                if member.lag is None or member.lag > max_lag
-            ]
-        if len(self.replicas):
-            try:
-                return self._members[self.replicas.pick(now, None, exclude).name]
-            except NoServerAvailable:
-                pass  # every replica was tried; the primary can answer too
-        if self._primary is None or self._primary in tried:
-            raise NoServerAvailable(f"no server for a read: {self._everybody()}")
-        return self._primary
+        late: list[Server] = []
+        if self._worst_lag > max_lag:
+            late = [server for server in self.replicas if self._late(server, max_lag)]
+        if len(self.replicas) > len(late) and (found := self._replica(now, exclude + late)):
+            return found
+        if self._primary is not None and self._primary not in tried:
+            return self._primary
+        if late and (found := self._replica(now, exclude)):
+            return found
+        raise NoServerAvailable(f"no server for a read: {self._everybody()}")
+
+    def _replica(self, now: float, exclude: list[Server]) -> Member | None:
+        try:
+            return self._members[self.replicas.pick(now, None, exclude).name]
+        except NoServerAvailable:
+            return None
+
+    def _late(self, server: Server, max_lag: float) -> bool:
+        lag = self._members[server.name].lag
+        return lag is None or lag > max_lag
 
     def readers(self) -> list[Member]:
         """Everybody who may answer a read now."""
@@ -192,6 +203,8 @@ class Topology:
         readers = [member.server for member in self.members if member.up and member.writable is False]
         if readers != list(self.replicas):
             self.replicas.change(readers, now)
+        lags = [self._members[server.name].lag for server in readers]
+        self._worst_lag = max((math.inf if lag is None else lag for lag in lags), default=0.0)
         if self._primary is before:
             return []
         if self._primary:

@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from lbkit.errors import ConnectionLost, LbkitError, OutcomeUnknown
+from lbkit.mysql.connections import Begin
 from lbkit.mysql.driver import Arguments, Connection
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.statements import classify
+from lbkit.mysql.tokens import PRIMARY_ONLY
 
 __all__ = ["Transaction"]
 
-
-Take = Callable[[], Awaitable[Connection]]
+Take = Callable[[Begin], Awaitable[Connection]]
 GiveBack = Callable[[Connection], None]
 
 
@@ -22,14 +23,31 @@ class Transaction:
 
     A connection that dies in the middle raises ConnectionLost: nothing was changed, and the transaction
     can be run again from its start. Only when it dies in the commit (or in a statement that commits by
-    itself, such as CREATE TABLE) is it OutcomeUnknown. LockConflict also means: run it again.
+    itself, such as CREATE TABLE) is it OutcomeUnknown. LockConflict also means: run it again, and so does
+    ReadOnlyServer, whose server has been the primary when the transaction began.
     """
 
-    def __init__(self, take: Take, give_back: GiveBack, read_only: bool) -> None:
+    def __init__(
+        self,
+        take: Take,
+        give_back: GiveBack,
+        read_only: bool,
+        wrote: Callable[[str], None] = lambda token: None,
+    ) -> None:
+        """*wrote* is told the token of what was committed."""
         self._take = take
         self._give_back = give_back
-        self._start = "START TRANSACTION READ ONLY" if read_only else "START TRANSACTION"
+        # READ WRITE has a server that is read-only refuse at the beginning, where another one will do.
+        self._start = f"START TRANSACTION READ {'ONLY' if read_only else 'WRITE'}"
+        self._read_only = read_only
+        self._wrote = wrote
         self._connection: Connection | None = None
+        self._token = ""
+
+    @property
+    def token(self) -> str:
+        """Names what the transaction wrote, once it is committed, for reads that must show it."""
+        return self._token
 
     @property
     def server(self) -> str:
@@ -37,11 +55,7 @@ class Transaction:
         return self._held.server
 
     async def __aenter__(self) -> Transaction:
-        try:
-            self._connection = await self._begin()
-        except ConnectionLost:
-            # The connection had died while it was idle. Nothing was begun, so a new one is as good.
-            self._connection = await self._begin()
+        self._connection = await self._take(self._begin)
         return self
 
     async def __aexit__(
@@ -50,12 +64,23 @@ class Transaction:
         connection, self._connection = self._held, None
         try:
             if error is None:
-                await connection.execute("COMMIT", lost=OutcomeUnknown)
+                await self._commit(connection)
             elif isinstance(error, Exception) and not connection.closed:
                 await self._roll_back(connection)
         finally:
             # After a cancellation whoever takes it back rolls back, without keeping the cancelled task.
             self._give_back(connection)
+
+    async def _commit(self, connection: Connection) -> None:
+        try:
+            await connection.execute("COMMIT", lost=OutcomeUnknown)
+        except BaseException:
+            if not self._read_only and connection.closed:
+                self._wrote(PRIMARY_ONLY)  # who looks whether it happened is to look where that would be seen
+            raise
+        if not self._read_only:
+            self._token = await connection.take_token()
+            self._wrote(self._token)
 
     async def execute(self, sql: str, args: Arguments = None) -> Result:
         """Run one statement; raises QueryFailed, ConnectionLost or OutcomeUnknown."""
@@ -70,17 +95,11 @@ class Transaction:
         rows = await self.fetch_all(sql, args)
         return rows[0] if rows else None
 
-    async def _begin(self) -> Connection:
-        connection = await self._take()
+    async def _begin(self, connection: Connection) -> None:
         if connection.in_transaction:
             # The server would silently commit the open one.
             raise RuntimeError("a transaction is open already in this session")
-        try:
-            await connection.execute(self._start)
-        except BaseException:
-            self._give_back(connection)
-            raise
-        return connection
+        await connection.execute(self._start)
 
     async def _roll_back(self, connection: Connection) -> None:
         try:

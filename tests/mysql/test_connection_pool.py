@@ -18,6 +18,7 @@ class FakeConnection:
     def __init__(self, number: int) -> None:
         self.number = number
         self.opened = self.last_used = asyncio.get_running_loop().time()
+        self.expires = float("inf")
         self.needs_reset = False
         self.closed = False
         self.in_transaction = False
@@ -304,7 +305,7 @@ async def test_an_old_connection_is_replaced(make: MakePool) -> None:
     pool = make(max_age=100)
     connection = await pool.acquire()
     pool.release(connection)
-    connection.opened -= 101
+    connection.expires -= 101
     fresh = await pool.acquire()
     await settle()
     assert fresh is not connection
@@ -318,7 +319,7 @@ async def test_prune_closes_what_is_dead_old_or_unused(make: MakePool) -> None:
     for connection in (dead, old, unused, good):
         pool.release(connection)
     dead.closed = True
-    old.opened -= 101
+    old.expires -= 101
     unused.last_used -= 61
     pool.prune()
     await settle()

@@ -14,6 +14,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -182,3 +183,20 @@ async def table(router: Router) -> AsyncIterator[str]:
     assert await router.catch_up(20)
     yield name
     await router.execute(f"DROP TABLE IF EXISTS {name}")
+
+
+@asynccontextmanager
+async def stalled(pair: LivePair) -> AsyncIterator[None]:
+    """The pair's replica carries out nothing while the block runs."""
+    await _applier(pair, "STOP")
+    try:
+        yield
+    finally:
+        await _applier(pair, "START")
+        await pair.until_whole()
+
+
+async def _applier(pair: LivePair, verb: str) -> None:
+    word = "SLAVE" if pair.flavour == "mariadb" else "REPLICA"
+    async with pair.cluster._nodes[pair.replica.name].administration() as admin:
+        await admin.run(f"{verb} {word} SQL_THREAD")

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lbkit.mysql.gtid import GtidSet
+from lbkit.mysql.tokens import LONGEST, PRIMARY_ONLY, checked, merged
+
+A = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+B = "11111111-2222-3333-4444-555555555555"
+
+
+def test_mysqls_tokens_are_put_together() -> None:
+    assert merged(f"{A}:1", f"{A}:2", f"{B}:7") == f"{B}:7,{A}:1-2"
+    assert merged("", f"{A}:1", "") == f"{A}:1"
+    assert merged() == ""
+
+
+def test_mariadbs_last_number_of_a_domain_stands_for_all() -> None:
+    assert merged("0-1-5", "0-2-7", "0-1-6", "3-1-1") == "0-2-7,3-1-1"
+
+
+def test_after_a_write_without_an_id_only_the_primary_will_do() -> None:
+    assert merged(f"{A}:1", PRIMARY_ONLY) == PRIMARY_ONLY
+    assert checked(PRIMARY_ONLY) == PRIMARY_ONLY
+
+
+def test_two_flavours_at_once_are_for_the_primary() -> None:
+    assert merged(f"{A}:1", "0-1-5") == PRIMARY_ONLY
+
+
+@pytest.mark.parametrize(
+    "text", ["nonsense", f"{A}", "0-1", "'; DROP TABLE x", f"{A}:1" * 100, "x" * (LONGEST + 1)]
+)
+def test_what_is_no_token(text: str) -> None:
+    with pytest.raises(ValueError):
+        checked(text)
+
+
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=60))
+def test_a_token_stays_short_and_names_every_write(numbers: list[int]) -> None:
+    token = ""
+    for number in numbers:
+        token = merged(token, f"{A}:{number}")
+    assert len(token) <= LONGEST
+    assert checked(token) == token
+    assert all(f"{A}:{number}" in GtidSet.parse(token) for number in numbers)
