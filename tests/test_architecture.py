@@ -49,6 +49,7 @@ PURE = (
     "mysql/plan.py",
     "mysql/results.py",
     "mysql/session_track.py",
+    "mysql/signed.py",
     "mysql/statements.py",
     "mysql/tokens.py",
     "mysql/topology.py",
