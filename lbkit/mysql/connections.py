@@ -31,7 +31,7 @@ from lbkit.errors import (
     ReadOnlyServer,
 )
 from lbkit.mysql.catch_up import has
-from lbkit.mysql.connection_pool import ConnectionPool
+from lbkit.mysql.connection_pool import ConnectionPool, PoolCounters
 from lbkit.mysql.driver import Connection, Step, connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.monitor import Monitor
@@ -79,6 +79,8 @@ class Connections:
         except BaseException:
             await self._monitor.stop()
             raise
+        for pool in self._pools.values():
+            pool.prune()  # opens those to be kept warm
         self._pruning = asyncio.create_task(self._prune())
 
     async def close(self) -> None:
@@ -93,6 +95,11 @@ class Connections:
     def counts(self, member: Member) -> dict[str, int]:
         """Open, idle and waiting, for a status page."""
         return self._pools[member.name].counts
+
+    @property
+    def counters(self) -> dict[str, PoolCounters]:
+        """What has happened in each server's pool."""
+        return {name: pool.counters for name, pool in self._pools.items()}
 
     async def take_primary(self, begin: Begin = None) -> Connection:
         """A connection to the primary, to be given back with `give_back`; waits for one to be there.

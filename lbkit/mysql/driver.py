@@ -24,6 +24,7 @@ from pymysql.constants import CLIENT, COMMAND
 
 from lbkit import deadline
 from lbkit.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, LbkitError, OutcomeUnknown
+from lbkit.mysql.answers import Answer
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.session_track import STATE_CHANGED, own_gtids
@@ -63,6 +64,7 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
 
     def __init__(self, dsn: Dsn) -> None:
         self._next_seq_id = 0
+        self._result: Any = None
         super().__init__(
             host=dsn.host,
             port=dsn.port,
@@ -154,34 +156,48 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
 
     async def _read_query_result(self, unbuffered: bool = False) -> None:
         self.has_named = False
-        await super()._read_query_result(unbuffered=unbuffered)
-        answer = self._result
+        if unbuffered:
+            await super()._read_query_result(unbuffered=True)
+            answer = self._result
+        else:
+            self._result = None
+            answer = Answer(self)
+            await answer.read()
+            self._result = answer
+            self._affected_rows = answer.affected_rows
+            if answer.server_status is not None:
+                self.server_status = answer.server_status
         self.has_named = not answer.field_count
         if answer.message and answer.server_status & STATE_CHANGED:
             self.hear(answer.message)
 
-    async def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
-        """The next packet; one that is there already is cut from the reader's buffer without awaiting its
-        two parts, which is most of the time that a short answer takes."""
+    def cut(self) -> bytes | None:
+        """The next packet's content, where it is whole in the reader's buffer, and no error; else None."""
         buffer = self._reader._buffer
         if len(buffer) > 4 and (number := buffer[3]) == self._next_seq_id:
             end = 4 + (buffer[0] | buffer[1] << 8 | buffer[2] << 16)
-            if end <= len(buffer) and end - 4 < MAX_PACKET_LEN and buffer[4] != ERROR_PACKET:
+            if 4 < end <= len(buffer) and end - 4 < MAX_PACKET_LEN and buffer[4] != ERROR_PACKET:
                 data = bytes(memoryview(buffer)[4:end])
                 del buffer[:end]
-                self._reader._maybe_resume_transport()
+                if self._reader._paused:
+                    self._reader._maybe_resume_transport()
                 self._next_seq_id = (number + 1) & 0xFF
-                packet = packet_type(data, self._encoding)
-                self._note_end(data)
-                return packet
-        packet = await super()._read_packet(packet_type)
-        self._note_end(packet.get_all_data())
-        return packet
+                if len(data) == EOF_PACKET_LENGTH and data[0] == EOF_PACKET:
+                    # aiomysql drops the status that ends an answer with rows: a transaction may be open.
+                    self.server_status = data[3] | data[4] << 8
+                return data
+        return None
 
-    def _note_end(self, data: bytes) -> None:
-        """Keep the status that ends an answer with rows, which aiomysql drops: a transaction may be open."""
+    async def packet(self) -> bytes:
+        """The next packet's content; waits for it, and raises what an error says."""
+        packet = await super()._read_packet()
+        data: bytes = packet.get_all_data()
         if len(data) == EOF_PACKET_LENGTH and data[0] == EOF_PACKET:
             self.server_status = data[3] | data[4] << 8
+        return data
+
+    async def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
+        return packet_type(self.cut() or await self.packet(), self._encoding)
 
     async def probe(self) -> None:
         await self._execute_command(COMMAND.COM_PING, "")

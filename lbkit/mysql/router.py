@@ -23,10 +23,12 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from lbkit.errors import ConfigError, ConnectionLost, LbkitError, LockConflict, ReadOnlyServer
+from lbkit.metrics import render
 from lbkit.mysql.catch_up import position_of, wait_for
 from lbkit.mysql.connections import Connections
 from lbkit.mysql.driver import Arguments, Step
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.families import families
 from lbkit.mysql.options import Consistency, RouterOptions, check_consistency
 from lbkit.mysql.own_writes import OwnWrites
 from lbkit.mysql.results import Result, Row, Rows
@@ -204,6 +206,14 @@ class Router:
                 for member in topology.members
             ],
         }
+
+    def metrics(self) -> bytes:
+        """`status` and what the pools have done, as a scrape in Prometheus's text format.
+
+        Its content type is `lbkit.metrics.CONTENT_TYPE`.
+        """
+        counts = {member.name: self._connections.counts(member) for member in self._topology.members}
+        return render(families(self._topology, counts, self._connections.counters))
 
     async def _route(self, sql: str, step: Step[T], consistency: Consistency | None, after: str) -> T:
         statement = classify(sql)

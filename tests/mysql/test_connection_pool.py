@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from lbkit.errors import ConnectFailed, ConnectionLost
+from lbkit.errors import ConnectFailed, ConnectionLost, ConnectionsInUse
 from lbkit.mysql.connection_pool import ConnectionPool
 from lbkit.mysql.options import PoolLimits
 
@@ -399,3 +400,108 @@ async def test_many_users_with_every_kind_of_end_leak_nothing(make: MakePool, se
     assert counts["waiting"] == 0
     assert counts["open"] == counts["idle"] <= 3
     assert len([connection for connection in server.opened if not connection.closed]) == counts["open"]
+
+
+async def test_so_many_are_kept_warm(make: MakePool, server: FakeServer) -> None:
+    pool = make(warm=2, idle=1)
+    pool.prune()
+    await settle()
+    assert pool.counts == {"open": 2, "idle": 2, "waiting": 0, "limit": 10}
+    held = [await pool.acquire() for _ in range(3)]
+    for connection in held:
+        pool.release(connection)
+        connection.last_used -= 2
+    pool.prune()
+    await settle()
+    assert pool.counts["idle"] == 2  # nobody needs the third
+    server.refuses = True
+    held[0].closed = held[1].closed = held[2].closed = True
+    pool.prune()
+    await settle()
+    assert pool.counts["open"] == 0
+    server.refuses = False
+    pool.prune()
+    await settle()
+    assert pool.counts["idle"] == 2
+
+
+async def test_connections_opened_together_do_not_end_together(make: MakePool) -> None:
+    pool = make(max_age=1000)
+    held = [await pool.acquire() for _ in range(10)]
+    ages = [connection.expires - connection.opened for connection in held]
+    assert len(set(ages)) == 10
+    assert all(900 <= age <= 1000 for age in ages)
+    for connection in held:
+        pool.release(connection)
+
+
+async def test_what_happened_is_counted(make: MakePool, server: FakeServer) -> None:
+    pool = make(size=1, wait=0.01)
+    connection = await pool.acquire()
+    with pytest.raises(ConnectionsInUse):
+        await pool.acquire()
+    connection.needs_reset = True
+    pool.release(connection)
+    await settle()
+    connection.closed = True
+    server.refuses = True
+    with pytest.raises(ConnectFailed):
+        await pool.acquire()
+    counted = pool.counters
+    assert (counted.acquired, counted.opened, counted.refused) == (1, 1, 1)
+    assert (counted.queued, counted.gave_up, counted.resets, counted.dropped) == (1, 1, 1, 1)
+    assert counted.waited > 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_whatever_is_cancelled_nothing_leaks(make: MakePool, server: FakeServer, seed: int) -> None:
+    """Users come, are cancelled at any step, break their connections or leave them dirty, while the server
+    refuses and hangs now and then; in the end every slot is free or idle, and every waiter was served."""
+    rng = random.Random(seed)
+    pool = make(size=3, wait=60, ping_after=0, reset=60)
+
+    async def pause() -> None:
+        for _ in range(rng.randrange(4)):
+            await asyncio.sleep(0)
+
+    async def use() -> None:
+        await pause()
+        connection = await pool.acquire()
+        try:
+            assert not connection.closed
+            await pause()
+            what = rng.randrange(6)
+            connection.closed = what == 0
+            connection.needs_reset = what == 1
+            connection.in_transaction = what == 2
+            connection.dead = what == 3
+        finally:
+            pool.release(connection)
+
+    tasks: list[asyncio.Task[None]] = []
+    for _ in range(300):
+        tasks.append(asyncio.create_task(use()))
+        if rng.random() < 0.4:
+            rng.choice(tasks).cancel()
+        if rng.random() < 0.1:
+            server.refuses = not server.refuses
+        if rng.random() < 0.1:
+            server.gate.clear() if rng.random() < 0.5 else server.gate.set()
+        if rng.random() < 0.05:
+            pool.prune()
+        if rng.random() < 0.02:
+            pool.abandon()
+        await pause()
+    server.gate.set()
+    server.refuses = False
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    allowed = (ConnectFailed, asyncio.CancelledError)
+    assert [result for result in results if result is not None and not isinstance(result, allowed)] == []
+    await settle()
+    counts = pool.counts
+    assert counts["open"] == counts["idle"] <= 3
+    assert counts["waiting"] == 0
+    assert len([connection for connection in server.opened if not connection.closed]) == counts["open"]
+    held = [await pool.acquire() for _ in range(3)]
+    for connection in held:
+        pool.release(connection)
