@@ -4,7 +4,7 @@
 
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-soak bench-firewall bench-heads bench-statements bench-failover soak fuzz clean
+.PHONY: help up test lint bench bench-tcp bench-http bench-app bench-static bench-picks bench-simulation bench-papers bench-pressure bench-soak bench-firewall bench-heads bench-statements bench-router bench-failover soak fuzz clean
 
 help:
 	@echo "make up     run the whole stack on this machine; Ctrl-C stops it"
@@ -15,6 +15,7 @@ help:
 	@echo "            bench-app (lbkit bench app: beside uvicorn, hypercorn, granian),"
 	@echo "            bench-static (lbkit bench static: beside nginx, Starlette, aiohttp),"
 	@echo "            bench-picks (beside uhashring), bench-firewall, bench-heads (beside h11, httptools), bench-statements,"
+	@echo "            bench-router (beside aiomysql's pool, MySQL Router),"
 	@echo "            bench-simulation, bench-papers (published experiments at full size); each alone takes ARGS. Not among them:"
 	@echo "            bench-pressure, 10 000 idle connections, 5 000 busy ones, and a million one after the other, 4 minutes;"
 	@echo "            bench-soak, a million requests of many kinds to the app server, 2 minutes;"
@@ -41,7 +42,7 @@ lint:
 # All of them run, also after one that missed its marks.
 bench:
 	@sh setup.sh bench
-	@missed=; for name in tcp http app static picks firewall heads statements simulation papers; do \
+	@missed=; for name in tcp http app static picks firewall heads statements router simulation papers; do \
 		$(BIN)/python -m benchmarks.$$name || missed="$$missed $$name"; \
 	done; \
 	if [ -n "$$missed" ]; then echo "missed:$$missed" >&2; exit 1; fi

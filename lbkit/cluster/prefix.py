@@ -69,7 +69,13 @@ def write_wrappers(prefix: Prefix, programs: Sequence[str]) -> None:
     loader = _loader(root)
     folders = [
         folder
-        for pattern in ("usr/lib/*-linux-*", "usr/lib/*-linux-*/private", "usr/lib/mysql/private", "usr/lib")
+        for pattern in (
+            "usr/lib/*-linux-*",
+            "usr/lib/*-linux-*/private",
+            "usr/lib/mysql/private",
+            "usr/lib/mysql-router",
+            "usr/lib",
+        )
         for folder in sorted(root.glob(pattern))
         if folder.is_dir()
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,6 +15,7 @@ from lbkit.errors import (
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
+    LockConflict,
     NoServerAvailable,
     OutcomeUnknown,
     ReadOnlyServer,
@@ -20,6 +23,7 @@ from lbkit.errors import (
 from lbkit.mysql import PoolLimits, Router, RouterOptions
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.transaction import Transaction
 from tests.mysql.test_driver import tcp_server
 from tests.support.databases import LivePair
 from tests.support.loops import until
@@ -175,23 +179,129 @@ async def test_only_replicas_means_reads_and_no_writes(pair: LivePair) -> None:
 async def test_a_primary_that_became_read_only_is_found_out(
     pair: LivePair, router: Router, table: str
 ) -> None:
-    primary = pair.cluster._nodes[pair.primary.name]
+    async with Router(pair.dsns, RouterOptions(monitor_interval=0.1, wait_for_primary=0)) as hasty:
+        async with taking_nothing(pair):
+            with pytest.raises((ReadOnlyServer, NoServerAvailable)):
+                await hasty.execute(f"INSERT INTO {table} (text) VALUES ('x')")
+            await until(lambda: router.status()["primary"] is None)
+    await until(lambda: router.status()["primary"] == pair.primary.name)
+    await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")
+
+
+@asynccontextmanager
+async def taking_nothing(pair: LivePair) -> AsyncIterator[None]:
+    """The primary refuses writes while the block runs, as one does that hands over."""
 
     async def set_read_only(value: str) -> None:
-        async with primary.administration() as admin:
+        async with pair.cluster._nodes[pair.primary.name].administration() as admin:
             if pair.flavour == "mysql" and value == "OFF":
                 await admin.run("SET GLOBAL super_read_only = OFF")
             await admin.run(f"SET GLOBAL read_only = {value}")
 
     await set_read_only("ON")
     try:
-        with pytest.raises((ReadOnlyServer, NoServerAvailable)):
-            await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")
-        await until(lambda: router.status()["primary"] is None)
+        yield
     finally:
         await set_read_only("OFF")
-    await until(lambda: router.status()["primary"] == pair.primary.name)
-    await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")
+
+
+async def test_no_write_fails_while_the_primary_hands_over(
+    pair: LivePair, router: Router, table: str
+) -> None:
+    """Statements, transactions and sessions wait and go on, each once."""
+    over = asyncio.Event()
+    written: list[str] = []
+
+    async def statements(name: str) -> None:
+        number = 0
+        while not over.is_set():
+            text = f"{name} {(number := number + 1)}"
+            await router.execute(f"INSERT INTO {table} (text) VALUES (%s)", [text])
+            written.append(text)
+
+    async def transactions(name: str) -> None:
+        number = 0
+        while not over.is_set():
+            text = f"{name} {(number := number + 1)}"
+
+            async def work(tx: Transaction, text: str = text) -> None:
+                await tx.fetch_all(f"SELECT COUNT(*) FROM {table}")
+                await tx.execute(f"INSERT INTO {table} (text) VALUES (%s)", [text])
+
+            await router.run(work)
+            written.append(text)
+
+    async def sessions(name: str) -> None:
+        async with router.session() as session:
+            number = 0
+            while not over.is_set():
+                text = f"{name} {(number := number + 1)}"
+                await session.execute(f"INSERT INTO {table} (text) VALUES (%s)", [text])
+                written.append(text)
+
+    writers = [
+        asyncio.create_task(write(f"{write.__name__} {number}"))
+        for write in (statements, transactions, sessions)
+        for number in range(3)
+    ]
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        async with taking_nothing(pair):
+            await asyncio.sleep(0.3)
+    await asyncio.sleep(0.1)
+    over.set()
+    await asyncio.gather(*writers)
+    rows = await router.fetch_all(f"SELECT text FROM {table}", consistency="strong")
+    assert sorted(row["text"] for row in rows) == sorted(written)
+
+
+async def test_what_may_be_half_done_is_not_sent_again(pair: LivePair, router: Router, table: str) -> None:
+    async with taking_nothing(pair):
+        with pytest.raises(ReadOnlyServer):
+            await router.execute(f"ALTER TABLE {table} ADD COLUMN more INT")
+
+
+async def test_a_session_with_a_state_of_its_own_does_not_move(
+    pair: LivePair, router: Router, table: str
+) -> None:
+    async with router.session() as session:
+        await session.execute("SET @mine = 1")
+        async with taking_nothing(pair):
+            with pytest.raises(ReadOnlyServer):
+                await session.execute(f"INSERT INTO {table} (text) VALUES (@mine)")
+        assert await session.fetch_one("SELECT @mine AS mine") == {"mine": 1}
+    async with router.session() as session:
+        await session.execute(f"INSERT INTO {table} (text) VALUES ('parent')")
+        async with taking_nothing(pair):
+            with pytest.raises(ReadOnlyServer):
+                await session.execute(f"INSERT INTO {table} (text) VALUES (LAST_INSERT_ID())")
+
+
+async def test_a_dead_connection_is_no_failed_write(pair: LivePair, table: str) -> None:
+    async with Router({"only": pair.primary.dsn}, small()) as router:
+        for _ in range(5):
+            row = await router.fetch_one("SELECT CONNECTION_ID() AS id FOR UPDATE")
+            assert row
+            other = await connect(Dsn.parse(pair.primary.dsn), 5)
+            await other.execute(f"KILL CONNECTION {row['id']}")
+            await other.close()
+            await router.execute(f"INSERT INTO {table} (text) VALUES (UUID())")
+        assert await router.fetch_one(f"SELECT COUNT(*) AS n FROM {table}") == {"n": 5}
+
+
+async def test_run_gives_up_after_its_attempts(router: Router, table: str) -> None:
+    attempts = 0
+
+    async def work(tx: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        await tx.execute(f"INSERT INTO {table} (text) VALUES ('again')")
+        raise LockConflict(1213, "as of a deadlock")
+
+    with pytest.raises(LockConflict):
+        await router.run(work, attempts=3)
+    assert attempts == 3
+    assert await router.fetch_all(f"SELECT * FROM {table} FOR UPDATE") == []
 
 
 async def test_reads_go_on_when_a_replica_is_killed(pair: LivePair, router: Router, table: str) -> None:
