@@ -4,39 +4,80 @@ With a user it logs in and runs a statement, which is the only proof that querie
 it reads the greeting that a server sends first: that tells "up" from "too many connections" or
 "shutting down", as HAProxy's `mysql-check` does, but MySQL counts each such visit as an aborted
 connection, so a user is better.
+
+With `role` only the primary passes, or only replicas, so that the listeners of two pools with the same
+servers are a read-write and a read-only port for any client in any language. A server is what it says itself:
+writable is the primary. In a group (MySQL Group Replication) it is what the group says, and a member passes
+only while it sees more than half of the group: one that is cut off goes on calling itself the online primary.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiomysql
 import pymysql
 
 from lbkit.checks.base import CHECKS, HealthCheck
+from lbkit.config.values import Duration
 from lbkit.errors import CheckFailed
 from lbkit.server import Address
 
-__all__ = ["MysqlCheck", "MysqlCheckOptions"]
+__all__ = ["GroupView", "MysqlCheck", "MysqlCheckOptions", "judge_role"]
+
+Role = Literal["any", "primary", "replica"]
 
 _PROTOCOL_10 = 0x0A
 _ERROR = 0xFF
 _MAX_GREETING = 4096
+_DENIED = frozenset({1142, 1227})
+
+
+DEFAULT_MAX_LAG = Duration(10)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """What a member of a group sees: its own state and role, how many members there are, and are online."""
+
+    state: str
+    role: str
+    members: int
+    online: int
 
 
 @dataclass(frozen=True, slots=True)
 class MysqlCheckOptions:
-    """`user` logs in and runs ``SELECT 1``; its password comes from `password_env` or `password_file`."""
+    """`user` logs in and runs ``SELECT 1``; its password comes from `password_env` or `password_file`.
+
+    With `role` ``"primary"`` only a server that takes writes passes, with ``"replica"`` only one that takes
+    none and is at most `max_lag` behind; one that does not know, or may not say, how far does not pass. For
+    that the user needs REPLICATION CLIENT (MariaDB: SLAVE MONITOR), and in a group SELECT on
+    performance_schema.replication_group_members.
+    """
 
     user: str = ""
     password_env: str = ""
     password_file: Path | None = None
+    role: Role = "any"
+    max_lag: Duration = DEFAULT_MAX_LAG
+
+    @property
+    def cuts(self) -> bool:
+        """Whether sessions to a server that goes down are better cut: a client that stays with a former
+        primary can't write any more and would not find the new one."""
+        return self.role == "primary"
 
     def __post_init__(self) -> None:
+        if self.role != "any" and not self.user:
+            raise ValueError('role: to ask a server for its role needs "user", too')
+        if self.max_lag != DEFAULT_MAX_LAG and self.role != "replica":
+            raise ValueError('max_lag: is for role = "replica"')
         if self.password_env and self.password_file is not None:
             raise ValueError('password_file: the password comes from "password_env" already')
         for key in ("password_env", "password_file"):
@@ -92,14 +133,24 @@ class MysqlCheck(HealthCheck):
         except Exception as error:  # noqa: BLE001 - see _verdict
             raise _verdict(error) from None
         try:
-            cursor = await connection.cursor()
-            await cursor.execute("SELECT 1")
-            await cursor.fetchall()
+            if self.options.role != "any":
+                return await self._role(connection)
+            await _rows(connection, "SELECT 1")
         except Exception as error:  # noqa: BLE001 - see _verdict
             raise _verdict(error) from None
         finally:
             connection.close()
         return f"answered, version {connection.get_server_info()}"
+
+    async def _role(self, connection: Any) -> str:
+        (server,) = await _rows(connection, "SELECT @@global.read_only AS read_only, VERSION() AS version")
+        is_mariadb = "mariadb" in str(server["version"]).lower()
+        writable = not int(server["read_only"])
+        group = None if is_mariadb else await _group(connection)
+        lag = None
+        if self.options.role == "replica" and not writable:
+            lag = await _lag(connection, is_mariadb, group)
+        return judge_role(self.options.role, writable, group, lag, float(self.options.max_lag))
 
     async def _greeting(self, address: Address) -> str:
         sock = await self.connect(address)
@@ -114,6 +165,81 @@ class MysqlCheck(HealthCheck):
             raise CheckFailed("closed before its greeting was complete") from None
         finally:
             writer.transport.abort()
+
+
+def judge_role(role: Role, writable: bool, group: GroupView | None, lag: float | None, max_lag: float) -> str:
+    """What a server of *role* is, in words; raises CheckFailed where it is not of that role or too late."""
+    if group is not None:
+        if group.state != "ONLINE":
+            raise CheckFailed(f"is {group.state.lower()} in its group")
+        if group.online * 2 <= group.members:
+            raise CheckFailed(
+                f"its group has no majority: {group.online} of {group.members} members are online"
+            )
+        # A primary that its group has just elected works off what it has not applied yet, read-only.
+        writable = writable and group.role == "PRIMARY"
+    if role == "primary":
+        if not writable:
+            raise CheckFailed("is a replica: it takes no writes")
+        return "is the primary"
+    if writable:
+        raise CheckFailed("is a primary: it takes writes")
+    if lag is None:
+        raise CheckFailed("is a replica that does not know, or may not say, how far it is behind")
+    if lag > max_lag:
+        raise CheckFailed(f"is {lag:g} s behind, more than {max_lag:g} s")
+    return f"is a replica, {lag:g} s behind"
+
+
+async def _rows(connection: Any, sql: str) -> Sequence[dict[str, Any]]:
+    cursor = await connection.cursor(aiomysql.DictCursor)
+    await cursor.execute(sql)
+    rows: Sequence[dict[str, Any]] = await cursor.fetchall()
+    return rows
+
+
+async def _group(connection: Any) -> GroupView | None:
+    """The group that a MySQL server is in; None for none."""
+    (named,) = await _rows(
+        connection,
+        "SELECT COUNT(*) AS plugins FROM information_schema.plugins "
+        "WHERE plugin_name = 'group_replication' AND plugin_status = 'ACTIVE'",
+    )
+    if not named["plugins"]:
+        return None
+    rows = await _rows(
+        connection,
+        "SELECT member_state AS state, member_role AS role, member_id = @@server_uuid AS own "
+        "FROM performance_schema.replication_group_members WHERE member_id <> ''",
+    )
+    own = next((row for row in rows if row["own"]), None)
+    if own is None or (len(rows) == 1 and own["state"] == "OFFLINE"):
+        return None  # the plugin is there, and it has joined nobody
+    online = sum(row["state"] == "ONLINE" for row in rows)
+    return GroupView(str(own["state"]), str(own["role"]), len(rows), online)
+
+
+async def _lag(connection: Any, is_mariadb: bool, group: GroupView | None) -> float | None:
+    """Seconds behind; None where the server does not know, or the user may not ask."""
+    try:
+        if group is not None:
+            # The age of what it applies just now; it is not behind where it has nothing to apply.
+            (row,) = await _rows(
+                connection,
+                "SELECT MAX(TIMESTAMPDIFF(MICROSECOND, "
+                "applying_transaction_original_commit_timestamp, NOW(6))) AS lag "
+                "FROM performance_schema.replication_applier_status_by_worker "
+                "WHERE applying_transaction <> ''",
+            )
+            return max(0.0, float(row["lag"] or 0) / 1e6)
+        rows = await _rows(connection, "SHOW ALL SLAVES STATUS" if is_mariadb else "SHOW REPLICA STATUS")
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in _DENIED:
+            return None
+        raise
+    column = "Seconds_Behind_Master" if is_mariadb else "Seconds_Behind_Source"
+    lags = [row[column] for row in rows]
+    return None if not lags or None in lags else float(max(lags))
 
 
 def _verdict(error: Exception) -> CheckFailed:

@@ -366,6 +366,10 @@ class PoolConfig:
     client; those of checks (tcp, tls, http, mysql) with one that says they are the balancer's own. It is the
     pool's and not a server's, because servers that take turns must all expect it. In http mode a kept
     connection is used again only for the client connection that it was introduced with.
+
+    With `on_down` ``"cut"`` tcp sessions with a server end when it goes down, else they are left to end by
+    themselves (HAProxy's `on-marked-down shutdown-sessions`). Left out it is ``"cut"`` for the mysql check
+    with `role` ``"primary"``, else ``"keep"``.
     """
 
     servers: tuple[ServerConfig, ...] = ()
@@ -378,11 +382,19 @@ class PoolConfig:
     panic_threshold: float = 0.0
     sticky_cookie: str = ""
     send_proxy: Literal["off", "v1", "v2"] = "off"
+    on_down: Literal["keep", "cut"] | None = None
     options: Any = None
     health: HealthConfig | None = None
     agent: AgentConfig | None = None
     outlier: OutlierConfig | None = None
     tls: PoolTlsConfig | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether tcp sessions end with the server's going down: by `on_down`, else as the check has it."""
+        if self.on_down is None:
+            return self.health is not None and bool(getattr(self.health.options, "cuts", False))
+        return self.on_down == "cut"
 
 
 @dataclass(frozen=True, slots=True)

@@ -467,6 +467,11 @@ class TcpSession:
             return settings.tunnel, 0.0
         return settings.client, settings.server
 
+    @property
+    def server(self) -> Server | None:
+        """The server that it has, or is connecting to."""
+        return self._server
+
     def relieve(self) -> bool:
         """Do with less of this process's time, if it can; whether it does so from now on."""
         return self._relay is not None and self._relay.relieve()
@@ -698,6 +703,14 @@ class TcpService:
         except TimeoutError:
             return False
         return True
+
+    def cut(self, server: Server) -> None:
+        """End the sessions with *server* now, and those that are connecting to it."""
+        ended = [session for session in (*self._connecting, *self._relaying) if session.server is server]
+        for session in ended:
+            session.abort()
+        if ended:
+            logger.warning("listener %s: %d sessions with %s were cut", self.name, len(ended), server.name)
 
     def abort(self) -> None:
         """End every session now; the last callbacks of some follow."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -55,15 +55,18 @@ class RunningPool:
         seed: int | None,
         part: Part | None = None,
         tls: ClientTls | None = None,
+        cut: Callable[[Server], None] = lambda server: None,
     ) -> None:
-        """*tls* is how connections to its servers are secured, those of checks too."""
+        """*tls* is how connections to its servers are secured, those of checks too. *cut* ends the tcp
+        sessions with a server."""
+        self._cut = cut
         self.config = config
         self.pool = pool
         self.tls = tls
         self._part = part or Part()
         self._is_told = False
         pool.driven = True  # sessions and requests look at the time for it
-        pool.on_change = self._log
+        pool.on_change = self._changed
         pool.on_suspect = self._hurry
         self._seed = seed
         self._start_probers()
@@ -197,6 +200,12 @@ class RunningPool:
         """Another process has errors with the server called *name*: check it soon."""
         if name in self.pool:
             self._hurry(self.pool[name])
+
+    def _changed(self, change: Change) -> None:
+        self._log(change)
+        if change.standing is Standing.DOWN and self.config.cuts:
+            # Not at once: the pool is in the middle of its change, and sessions that end are told to it.
+            asyncio.get_running_loop().call_soon(self._cut, change.server)
 
     def _log(self, change: Change) -> None:
         level = logging.INFO if change.standing is Standing.UP else logging.WARNING

@@ -278,6 +278,12 @@ class Runtime:
         if pool in self._pools:
             self._pools[pool].hurry(server)
 
+    def _cut(self, server: Server) -> None:
+        """*server* went down, and its pool is one whose sessions end with that."""
+        for service in self._services():
+            if isinstance(service, TcpService):
+                service.cut(server)
+
     def _services(self) -> list[Service]:
         return [*(running.service for running in self._listeners.values()), *self._retired]
 
@@ -374,7 +380,7 @@ class Runtime:
             running = old.pop(name, None)
             tls = plan.secrets.pools.get(name)
             if running is None:
-                running = RunningPool(item, plan.pools[name], config.global_.seed, self._part, tls)
+                running = RunningPool(item, plan.pools[name], config.global_.seed, self._part, tls, self._cut)
             else:
                 self._end(running.change(item, tls))
             self._pools[name] = running

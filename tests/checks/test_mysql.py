@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lbkit.checks.mysql import MysqlCheck, MysqlCheckOptions, _read_greeting
+from lbkit.checks.mysql import GroupView, MysqlCheck, MysqlCheckOptions, _read_greeting, judge_role
+from lbkit.config.values import Duration
 from lbkit.errors import CheckFailed, ServerError
 from lbkit.server import Address
 from tests.support.backends import Backend, Talk
@@ -113,3 +114,53 @@ async def test_a_login_is_introduced_before_the_server_greets() -> None:
             with pytest.raises(CheckFailed, match="1040"):
                 await check.probe(Address.parse(address))
             assert await seen == b"PROXY UNKNOWN\r\n"
+
+
+ONLINE_PRIMARY = GroupView("ONLINE", "PRIMARY", members=3, online=3)
+ONLINE_SECONDARY = GroupView("ONLINE", "SECONDARY", members=3, online=2)
+
+
+@pytest.mark.parametrize(
+    ("role", "writable", "group", "lag", "says"),
+    [
+        ("primary", True, None, None, "is the primary"),
+        ("primary", True, ONLINE_PRIMARY, None, "is the primary"),
+        ("replica", False, None, 0.0, "is a replica, 0 s behind"),
+        ("replica", False, None, 10.0, "is a replica, 10 s behind"),
+        ("replica", False, ONLINE_SECONDARY, 0.5, "is a replica, 0.5 s behind"),
+    ],
+)
+def test_a_server_of_the_role_passes(
+    role: Any, writable: bool, group: GroupView | None, lag: float | None, says: str
+) -> None:
+    assert judge_role(role, writable, group, lag, 10.0) == says
+
+
+@pytest.mark.parametrize(
+    ("role", "writable", "group", "lag", "says"),
+    [
+        ("primary", False, None, None, "is a replica: it takes no writes"),
+        ("primary", True, ONLINE_SECONDARY, None, "is a replica"),
+        ("primary", True, GroupView("ONLINE", "PRIMARY", 3, 1), None, "no majority: 1 of 3 members"),
+        ("primary", True, GroupView("ONLINE", "PRIMARY", 2, 1), None, "no majority: 1 of 2 members"),
+        ("primary", True, GroupView("ERROR", "", 3, 2), None, "is error in its group"),
+        ("replica", True, None, None, "is a primary: it takes writes"),
+        ("replica", False, None, None, "does not know, or may not say"),
+        ("replica", False, None, 10.5, "is 10.5 s behind, more than 10 s"),
+        ("replica", False, GroupView("RECOVERING", "SECONDARY", 3, 2), 0.0, "is recovering in its group"),
+    ],
+)
+def test_any_other_does_not(
+    role: Any, writable: bool, group: GroupView | None, lag: float | None, says: str
+) -> None:
+    with pytest.raises(CheckFailed, match=says):
+        judge_role(role, writable, group, lag, 10.0)
+
+
+def test_options_of_roles() -> None:
+    assert MysqlCheckOptions(user="u", role="primary").cuts
+    assert not MysqlCheckOptions(user="u", role="replica", max_lag=Duration(3)).cuts
+    with pytest.raises(ValueError, match='role: .* needs "user"'):
+        MysqlCheckOptions(role="primary")
+    with pytest.raises(ValueError, match='max_lag: is for role = "replica"'):
+        MysqlCheckOptions(user="u", role="primary", max_lag=Duration(3))

@@ -96,7 +96,7 @@ def test_edge(tmp_path: Path) -> None:
 
 def test_every_example_has_its_test() -> None:
     examples = {path.name for path in (ROOT / "examples").iterdir() if path.is_dir()}
-    tested = {"pick", "client", "algorithm", "embed", "edge", "files", "guestbook", "simulate"}
+    tested = {"pick", "client", "algorithm", "embed", "edge", "files", "guestbook", "simulate", "database"}
     assert examples == tested, (
-        "the guestbook's tests are those of the stack, the scenarios' those of simulate"
+        "the guestbook's tests are those of the stack, the scenarios' those of simulate, the database's its ports'"
     )

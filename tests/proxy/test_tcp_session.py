@@ -230,6 +230,27 @@ async def test_bytes_of_sessions_in_progress_can_be_seen() -> None:
 
 
 @on_both_loops
+async def test_the_sessions_with_one_server_are_cut_and_no_others() -> None:
+    async with Backend(echo) as a, Backend(echo) as b, Balancer(a, b) as balancer:
+        pairs = [await balancer.open() for _ in range(4)]
+        for reader, writer in pairs:
+            writer.write(b"x")
+            await reader.readexactly(1)
+        balancer.service.cut(balancer.pool["a"])
+        ended = 0
+        for reader, writer in pairs:
+            writer.write(b"y")
+            with contextlib.suppress(ConnectionError):
+                ended += not await reader.read(1)
+                continue
+            ended += 1
+        assert ended == 2
+        assert balancer.service.open_sessions == 2
+        for _, writer in pairs:
+            writer.close()
+
+
+@on_both_loops
 async def test_abort_while_connecting() -> None:
     listening, clients = full_backlog()
     async with Balancer(f"127.0.0.1:{listening.getsockname()[1]}") as balancer:

@@ -265,3 +265,34 @@ async def test_checks_say_a_proxy_header_as_soon_as_the_servers_expect_one() -> 
         assert running.pool.settings.send_proxy == "v1"
         for prober in (*ended, *running.probers()):
             await prober.stop()
+
+
+@pytest.mark.parametrize(
+    ("on_down", "cuts"), [("", False), ('on_down = "cut"', True), ('on_down = "keep"', False)]
+)
+@on_both_loops
+async def test_sessions_with_a_server_that_goes_down_are_cut_where_that_is_set(
+    on_down: str, cuts: bool
+) -> None:
+    text = FULL.replace("retries = 1", f"retries = 1\n{on_down}")
+    async with Backend(hold) as backend:
+        config = config_of(text, backend)
+        cut: list[Server] = []
+        running = RunningPool(config, make_pool("p", config), 7, cut=cut.append)
+        for prober in running.probers():
+            await prober.stop()
+        now = asyncio.get_running_loop().time()
+        running.pool.observe("a", True, "connected", now)
+        for _ in range(config.health.fall):
+            assert cut == []
+            running.pool.observe("a", False, "gone", now)
+        await asyncio.sleep(0)
+        assert cut == ([running.pool["a"]] if cuts else [])
+
+
+def test_the_check_says_whether_sessions_are_cut() -> None:
+    check = 'check = "mysql"\nuser = "u"\nrole = "primary"'
+    text = FULL.replace('check = "tcp"', check)
+    assert config_of(text, "127.0.0.1:1").cuts
+    assert not config_of(text.replace('"primary"', '"replica"'), "127.0.0.1:1").cuts
+    assert not config_of(text.replace("retries = 1", 'on_down = "keep"'), "127.0.0.1:1").cuts
