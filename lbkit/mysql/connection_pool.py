@@ -158,6 +158,11 @@ class ConnectionPool(Generic[C]):
             self._slots += 1
             self._start(self._warm_up())
 
+    def clear(self) -> None:
+        """Close all idle connections."""
+        while self._idle:
+            self._discard(self._idle.pop())
+
     def abandon(self) -> None:
         """Drop every connection, those in use too: their users get an error instead of waiting for ever.
 
@@ -166,8 +171,7 @@ class ConnectionPool(Generic[C]):
         """
         for connection in self._used:
             connection.drop()
-        while self._idle:
-            self._discard(self._idle.pop())
+        self.clear()
 
     async def close(self) -> None:
         """Close all idle connections, and each of the others when it is released; waiters get an error."""

@@ -40,7 +40,7 @@ from lbkit.mysql.statements import Statement
 from lbkit.mysql.tokens import PRIMARY_ONLY
 from lbkit.mysql.topology import Change, Member, Topology
 
-__all__ = ["Connections"]
+__all__ = ["Begin", "Connections", "may_write"]
 
 log = logging.getLogger("lbkit.mysql")
 
@@ -50,17 +50,28 @@ Begin = Callable[[Connection], Awaitable[object]] | None
 
 KILL_TIMEOUT = 5.0  # seconds to tell a server to stop a statement that nobody waits for
 LOOK_AGAIN = 0.05  # seconds after which a primary that failed is tried again, unless there is news before
+FOR_GOOD = frozenset({1044, 1045, 1049, 1698})  # access denied, no such database: waiting changes nothing
 NO_WAIT = 0.001  # seconds; for a replica that has been late
 
 
 class Connections:
     """A pool for each member of *topology*, and the monitor that keeps the topology true."""
 
-    def __init__(self, topology: Topology, options: RouterOptions, rng: random.Random) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        options: RouterOptions,
+        rng: random.Random,
+        open_one: Callable[[Dsn, float], Awaitable[Connection]] = connect,
+    ) -> None:
+        """*open_one* opens a connection to a server within so many seconds."""
         self.topology = topology
+        self._open_one = open_one
         self._rng = rng
         self._options = options
         self._late: set[str] = set()
+        self._leader: Connections | None = None
+        self._followers: list[Connections] = []
         self._news = asyncio.Event()
         self._pools = {member.name: self._pool(member) for member in topology.members}
         self._monitor: Monitor | None = None
@@ -79,9 +90,18 @@ class Connections:
         except BaseException:
             await self._monitor.stop()
             raise
+        self.keep()
+
+    def keep(self) -> None:
+        """Open what is to be kept warm, and from now on close what is too old or not needed."""
         for pool in self._pools.values():
-            pool.prune()  # opens those to be kept warm
+            pool.prune()
         self._pruning = asyncio.create_task(self._prune())
+
+    def heed(self, other: Connections) -> None:
+        """Leave the looking to the monitor of *other*, of the same topology, and hear what it finds."""
+        self._leader = other
+        other._followers.append(self)
 
     async def close(self) -> None:
         """Close all connections; those in use close when they are given back."""
@@ -90,7 +110,15 @@ class Connections:
             await asyncio.gather(self._pruning, return_exceptions=True)
         if self._monitor:
             await self._monitor.stop()
+        if self._leader:
+            self._leader._followers.remove(self)
+            self._leader = None
         await asyncio.gather(*(pool.close() for pool in self._pools.values()))
+
+    def clear(self) -> None:
+        """Close all connections that nobody uses now."""
+        for pool in self._pools.values():
+            pool.clear()
 
     def counts(self, member: Member) -> dict[str, int]:
         """Open, idle and waiting, for a status page."""
@@ -265,7 +293,7 @@ class Connections:
                 wrote(PRIMARY_ONLY)
             raise
         if not sql.reads and not connection.in_transaction:
-            wrote(await connection.take_token(_may_write(sql)))
+            wrote(await connection.take_token(may_write(sql)))
         return result
 
     async def use(self, member: Member, step: Callable[[Connection], Awaitable[T]]) -> T:
@@ -299,7 +327,7 @@ class Connections:
     async def _another_chance(self, error: LbkitError, primary: Member, until: float) -> LbkitError:
         """Wait for what comes after a primary that takes nothing; raises *error* where the time is over."""
         left = until - self._now()
-        if left <= 0:
+        if left <= 0 or (isinstance(error, ConnectFailed) and error.code in FOR_GOOD):
             raise error
         self._wake()
         if self.topology.primary is primary and not isinstance(error, ConnectionLost):
@@ -342,8 +370,8 @@ class Connections:
         return all(other in tried for other in others)
 
     def _wake(self, name: str = "") -> None:
-        if self._monitor:
-            self._monitor.wake(name)
+        if monitor := (self._leader or self)._monitor:
+            monitor.wake(name)
 
     def _pool(self, member: Member) -> ConnectionPool[Connection]:
         dsn = member.dsn
@@ -352,7 +380,7 @@ class Connections:
             await self._kill(dsn, connection.id)
 
         async def opened() -> Connection:
-            connection = await connect(dsn, self._options.connect_timeout)
+            connection = await self._open_one(dsn, self._options.connect_timeout)
             connection.position = lambda: member.position
             return connection
 
@@ -381,10 +409,14 @@ class Connections:
                 pool.prune()
 
     def _changed(self, changes: list[Change]) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
         for change in changes:
             log.info("%s %s", change.name, change.text)
+        for one in (self, *self._followers):
+            one._heed_news()
+
+    def _heed_news(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
         for member in self.topology.members:
             # Reads that hang on a dead replica are lost, and so read again elsewhere. On a primary the
             # same would make writes of unknown outcome, which a late answer is better than.
@@ -396,7 +428,7 @@ class Connections:
         return asyncio.get_running_loop().time()
 
 
-def _may_write(sql: Statement) -> bool:
+def may_write(sql: Statement) -> bool:
     """Not where it is the primary's only for its locks, or for what it tells of one server."""
     return sql.changes_session or sql.may_commit or sql.reason.endswith("is not a read")
 

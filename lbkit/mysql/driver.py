@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import re
 import struct
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import aiomysql
@@ -31,7 +32,7 @@ from lbkit.mysql.session_track import STATE_CHANGED, own_gtids
 from lbkit.mysql.tokens import PRIMARY_ONLY, checked, merged
 from lbkit.mysql.translate import connect_failed, query_failed
 
-__all__ = ["Arguments", "Connection", "Step", "connect"]
+__all__ = ["Arguments", "Connection", "Step", "Wire", "arguments_of", "connect"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -49,8 +50,8 @@ SESSION_SETUP = (
     "IF(@@collation_database LIKE 'utf8mb4%', @@collation_database, @@collation_connection)"
 )
 # With these the server says in its answers which transactions a statement made.
-TRACK_MYSQL = ", session_track_gtids = 'OWN_GTID'"
-TRACK_MARIADB = ", session_track_system_variables = 'last_gtid'"
+TRACK_MYSQL = "session_track_gtids = 'OWN_GTID'"
+TRACK_MARIADB = "session_track_system_variables = 'last_gtid'"
 KEEPS_MYSQL = "@@global.gtid_mode LIKE 'ON%' AND @@session_track_gtids IS NOT NULL"
 KEEPS_MARIADB = "@@session_track_system_variables IS NOT NULL"
 POSITION_MYSQL = "SELECT @@global.gtid_executed"
@@ -59,24 +60,14 @@ NO_SUCH_VARIABLE = 1193
 _FIRST_WORD = re.compile(r"(?:\s|\(|/\*.*?\*/|--\s[^\n]*|#[^\n]*)*([A-Za-z]+)", re.DOTALL)
 
 
-class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type information
+class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type information
     """aiomysql's connection with what it does not offer."""
 
-    def __init__(self, dsn: Dsn) -> None:
+    def __init__(self, **arguments: Any) -> None:
+        """*arguments*: those of aiomysql."""
         self._next_seq_id = 0
         self._result: Any = None
-        super().__init__(
-            host=dsn.host,
-            port=dsn.port,
-            user=dsn.user,
-            password=dsn.password,
-            db=dsn.database or None,
-            charset="utf8mb4",
-            autocommit=None,
-            init_command=None,
-            program_name="lbkit",
-        )
-        self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+        super().__init__(**arguments)
         self.ended = asyncio.Event()
         self.client_flag |= CLIENT.SESSION_TRACK
         self.tracks = True
@@ -117,7 +108,7 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
     async def keeps_ids(self) -> bool:
         """Whether the server gives transactions global ids and tells the session that made them."""
         try:
-            await self.query("SELECT " + (KEEPS_MARIADB if self.is_mariadb else KEEPS_MYSQL))
+            await self.raw("SELECT " + (KEEPS_MARIADB if self.is_mariadb else KEEPS_MYSQL))
         except pymysql.MySQLError as error:
             if error.args and error.args[0] == NO_SUCH_VARIABLE:
                 return False
@@ -126,8 +117,20 @@ class _Protocol(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no t
 
     async def set_up(self) -> None:
         """Set the session's variables."""
-        tracking = (TRACK_MARIADB if self.is_mariadb else TRACK_MYSQL) if self.tracks else ""
-        await self.query(SESSION_SETUP + tracking)
+        await self.raw(SESSION_SETUP + (f", {self._tracking}" if self.tracks else ""))
+
+    async def track(self) -> None:
+        """Of these only what has the server name transactions."""
+        if self.tracks:
+            await self.raw(f"SET {self._tracking}")
+
+    @property
+    def _tracking(self) -> str:
+        return TRACK_MARIADB if self.is_mariadb else TRACK_MYSQL
+
+    async def raw(self, sql: str | bytes, unbuffered: bool = False) -> Any:
+        """Run a statement over this very connection, whatever `query` would do."""
+        return await aiomysql.Connection.query(self, sql, unbuffered=unbuffered)
 
     async def reset(self) -> None:
         await self._execute_command(COM_RESET_CONNECTION, "")
@@ -231,7 +234,7 @@ class Connection:
     be used on. `opened` and `last_used` are loop times, for the pool.
     """
 
-    def __init__(self, dsn: Dsn, protocol: _Protocol, now: float) -> None:
+    def __init__(self, dsn: Dsn, protocol: Wire, now: float) -> None:
         self.server = dsn.name
         self.opened = now
         self.last_used = now
@@ -267,6 +270,22 @@ class Connection:
     def in_transaction(self) -> bool:
         """As the server said with its last answer."""
         return bool(self._protocol.get_transaction_status())
+
+    @property
+    def wire(self) -> Wire:
+        """aiomysql's connection underneath."""
+        return self._protocol
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """While somebody uses the wire: what ends by a cancellation leaves the server at work on it."""
+        self._busy = True
+        try:
+            yield
+        except Exception:
+            self._busy = False
+            raise
+        self._busy = False
 
     @property
     def was_interrupted(self) -> bool:
@@ -313,7 +332,7 @@ class Connection:
             return token
         try:
             await self._guard(
-                self._protocol.query(POSITION_MARIADB if self.is_mariadb else POSITION_MYSQL), ConnectionLost
+                self._protocol.raw(POSITION_MARIADB if self.is_mariadb else POSITION_MYSQL), ConnectionLost
             )
             return merged(token, checked(str(self._protocol._result.rows[0][0] or "")))
         except (LbkitError, ValueError):
@@ -397,11 +416,29 @@ class Step(Protocol[T_co]):
     def __call__(self, connection: Connection, lost: type[LbkitError], /) -> Awaitable[T_co]: ...
 
 
-async def connect(dsn: Dsn, timeout: float) -> Connection:
+def _wire(dsn: Dsn) -> Wire:
+    """As the router itself uses it."""
+    wire = Wire(**arguments_of(dsn), charset="utf8mb4", autocommit=None, program_name="lbkit")
+    wire.client_flag &= ~CLIENT.MULTI_STATEMENTS
+    return wire
+
+
+def arguments_of(dsn: Dsn) -> dict[str, Any]:
+    """What aiomysql takes for where and how to log in."""
+    return {
+        "host": dsn.host,
+        "port": dsn.port,
+        "user": dsn.user,
+        "password": dsn.password,
+        "db": dsn.database or None,
+    }
+
+
+async def connect(dsn: Dsn, timeout: float, make: Callable[[Dsn], Wire] = _wire) -> Connection:
     """Connect and log in within *timeout* seconds; raises ConnectFailed."""
     try:
         async with asyncio.timeout(timeout):
-            protocol = _Protocol(dsn)
+            protocol = make(dsn)
             await protocol.open()
     except (pymysql.MySQLError, OSError, EOFError) as error:
         raise connect_failed(error, dsn.name) from None
@@ -411,7 +448,7 @@ async def connect(dsn: Dsn, timeout: float) -> Connection:
     return Connection(dsn, protocol, asyncio.get_running_loop().time())
 
 
-def _escaped(args: Sequence[Any] | Mapping[str, Any], protocol: _Protocol) -> Any:
+def _escaped(args: Sequence[Any] | Mapping[str, Any], protocol: Wire) -> Any:
     if isinstance(args, Mapping):
         return {name: protocol.escape(value) for name, value in args.items()}
     return tuple(protocol.escape(value) for value in args)

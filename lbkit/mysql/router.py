@@ -19,6 +19,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -26,10 +27,10 @@ from lbkit.errors import ConfigError, ConnectionLost, LbkitError, LockConflict, 
 from lbkit.metrics import render
 from lbkit.mysql.catch_up import position_of, wait_for
 from lbkit.mysql.connections import Connections
-from lbkit.mysql.driver import Arguments, Step
+from lbkit.mysql.driver import Arguments, Connection, Step
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.families import families
-from lbkit.mysql.options import Consistency, RouterOptions, check_consistency
+from lbkit.mysql.options import Consistency, PoolLimits, RouterOptions, check_consistency
 from lbkit.mysql.own_writes import OwnWrites
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.session import Session
@@ -72,6 +73,8 @@ class Router:
             self._topology = Topology(dsns, self.options.algorithm, rng)
         except ValueError as error:
             raise ConfigError(f"servers: {error}") from None
+        self._rng = rng
+        self._others: list[Connections] = []
         self._connections = Connections(self._topology, self.options, rng)
         self._own: ContextVar[OwnWrites | None] = ContextVar("lbkit.mysql.own_writes", default=None)
         # By then a replica has them, or is too far behind for any read.
@@ -92,6 +95,7 @@ class Router:
 
     async def close(self) -> None:
         """Close all connections; those in use close when they are given back."""
+        await asyncio.gather(*(other.close() for other in self._others))
         await self._connections.close()
 
     async def execute(
@@ -127,11 +131,11 @@ class Router:
         """``async with router.transaction() as tx``; on the primary, with *read_only* on a replica."""
         connections = self._connections
         if read_only:
-            shown = self._shown(consistency, after)
+            shown = self.shown(consistency, after)
             return Transaction(
                 lambda begin: connections.take_reader(shown, begin), connections.give_back, read_only
             )
-        return Transaction(connections.take_primary, connections.give_back, read_only, self._wrote)
+        return Transaction(connections.take_primary, connections.give_back, read_only, self.wrote)
 
     async def run(self, work: Callable[[Transaction], Awaitable[T]], attempts: int = 5) -> T:
         """Run *work* in a transaction on the primary, and again from its start where nothing came of it.
@@ -150,9 +154,9 @@ class Router:
 
     def session(self, *, consistency: Consistency | None = None, after: str = "") -> Session:
         """``async with router.session() as session``: reads see the session's own writes."""
-        shown = self._shown(consistency, after)
+        shown = self.shown(consistency, after)
         pins = (consistency or self.options.consistency) != "eventual"
-        return Session(self._connections, shown, self._wrote, pins)
+        return Session(self._connections, shown, self.wrote, pins)
 
     @contextmanager
     def own_writes(self, after: str = "") -> Iterator[OwnWrites]:
@@ -215,15 +219,24 @@ class Router:
         counts = {member.name: self._connections.counts(member) for member in self._topology.members}
         return render(families(self._topology, counts, self._connections.counters))
 
+    def connections(
+        self, limits: PoolLimits, open_one: Callable[[Dsn, float], Awaitable[Connection]]
+    ) -> Connections:
+        """Pools of another kind of connections to the same servers, picked and watched as its own."""
+        made = Connections(self._topology, replace(self.options, pool=limits), self._rng, open_one)
+        made.heed(self._connections)
+        self._others.append(made)
+        return made
+
     async def _route(self, sql: str, step: Step[T], consistency: Consistency | None, after: str) -> T:
         statement = classify(sql)
         if not statement.reads:
-            return await self._connections.change(statement, step, self._wrote)
-        shown = self._shown(consistency, after)
+            return await self._connections.change(statement, step, self.wrote)
+        shown = self.shown(consistency, after)
         return await self._connections.read(lambda connection: step(connection, ConnectionLost), shown)
 
-    def _shown(self, consistency: Consistency | None, after: str) -> str:
-        """The token of all that a read must show."""
+    def shown(self, consistency: Consistency | None = None, after: str = "") -> str:
+        """The token of all that a read of the present user must show."""
         if consistency is None:
             consistency = self.options.consistency
         else:
@@ -241,7 +254,7 @@ class Router:
             return after
         return merged(own.token, after) if after else own.token
 
-    def _wrote(self, token: str) -> None:
+    def wrote(self, token: str) -> None:
         """Note a write of the present user: of the block of `own_writes`, else of this task."""
         if not token:
             return

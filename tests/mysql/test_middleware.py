@@ -104,8 +104,8 @@ def writes(router: Router, token: str) -> Any:
     """An application that writes, and notes what its reads would have to show."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        shown.append(router._shown(None, ""))
-        router._wrote(token)
+        shown.append(router.shown(None, ""))
+        router.wrote(token)
         await send({"type": "http.response.start", "status": 200})
 
     shown: list[str] = []

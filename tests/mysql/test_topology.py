@@ -139,9 +139,10 @@ def test_the_one_that_was_opened_last_is_the_primary_where_there_was_none() -> N
 def test_a_replica_too_far_behind_or_of_unknown_lag_serves_no_reads() -> None:
     found = whole()
     found.answered("db2", False, 1.0, lag=11.0)
+    found.answered("db3", False, 1.0, lag=0.0)
     assert {found.pick_reader(1.0, [], 10.0).name for _ in range(4)} == {"db3"}
     assert set(readers(found, 4)) == {"db2", "db3"}  # without a limit
-    found.answered("db3", False, 1.0, lag=None)
+    found.answered("db3", False, 1.0)
     assert found.pick_reader(1.0, [], 10.0).name == "db1"
     assert found.why(found.members[2]) == "answers; how far it is behind is not known"
     found.answered("db3", False, 1.0, lag=10.0)
