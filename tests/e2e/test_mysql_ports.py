@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,3 +161,31 @@ def test_a_stalled_replica_is_out(pair: LivePair, tmp_path: Path) -> None:
         finally:
             pair.run(applier("START"))
         lbkit.wait_for(r"server db2 is up: is a replica, 0 s behind")
+
+
+DJANGO = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import django
+from django.conf import settings
+
+DATABASES = {name: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"} for name in ("default", "replica")}
+settings.configure(DATABASES=DATABASES, DATABASE_ROUTERS=["django_router.ReadWriteRouter"], INSTALLED_APPS=["django.contrib.contenttypes"])
+django.setup()
+from django.contrib.contenttypes.models import ContentType
+from django.db import router, transaction
+from django_router import forget_writes
+
+print(ContentType.objects.all().db, end=" ")
+with transaction.atomic():
+    print(ContentType.objects.all().db, end=" ")
+print(router.db_for_write(ContentType), ContentType.objects.all().db, end=" ")
+print(forget_writes(lambda request: ContentType.objects.all().db)(None), end=" ")
+print(router.allow_migrate("default", "app"), router.allow_migrate("replica", "app"))
+"""
+
+
+def test_djangos_database_router() -> None:
+    command = [sys.executable, "-c", DJANGO, str(EXAMPLE.parent)]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert shown.stdout == "replica default default default replica True False\n", shown.stderr

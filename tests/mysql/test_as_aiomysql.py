@@ -7,8 +7,9 @@ from typing import Any
 import aiomysql
 import pymysql
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import Column, Delete, Insert, Integer, MetaData, String, Table, Update, text
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session
 
 from lbkit.mysql import PoolLimits, Router, RouterOptions
 from lbkit.mysql.as_aiomysql import RoutedConnection, RoutedPool, connect, create_pool
@@ -152,3 +153,29 @@ async def test_sqlalchemys_engine_on_the_router(router: Router, pair: LivePair, 
         reading = await connection.execution_options(isolation_level="AUTOCOMMIT")
         assert (await reading.execute(text("SELECT @@global.port"))).scalar() == pair.replica.port
     await engine.dispose()
+
+
+async def test_sqlalchemys_session_with_two_engines(router: Router, pair: LivePair, table: str) -> None:
+    """The README's recipe."""
+    writing = create_async_engine("mysql+aiomysql://", async_creator=lambda: connect(router))
+    reading = create_async_engine("mysql+aiomysql://", async_creator=lambda: connect(router, read_only=True))
+
+    class RoutedSession(Session):
+        def get_bind(self, mapper: Any = None, *, clause: Any = None, **others: Any) -> Any:
+            if self._flushing or isinstance(clause, (Insert, Update, Delete)):
+                self.info["wrote"] = True
+            return (writing if self.info.get("wrote") else reading).sync_engine
+
+    sessions = async_sessionmaker(sync_session_class=RoutedSession)
+    async with sessions() as session:
+        assert (await session.execute(text("SELECT @@global.port"))).scalar() == pair.replica.port
+    metadata = MetaData()
+    notes = Table(table, metadata, Column("id", Integer, primary_key=True), Column("text", String(99)))
+    async with sessions() as session:
+        await session.execute(notes.insert().values(text="mine"))
+        assert (await session.execute(notes.select())).all() == [(1, "mine")]
+        await session.commit()
+    async with sessions() as session:
+        assert (await session.execute(notes.select())).all() == [(1, "mine")]
+    await writing.dispose()
+    await reading.dispose()
