@@ -47,7 +47,7 @@ bench:
 	done; \
 	if [ -n "$$missed" ]; then echo "missed:$$missed" >&2; exit 1; fi
 
-bench-tcp bench-http bench-app bench-static bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure bench-soak bench-failover:
+bench-tcp bench-http bench-app bench-static bench-picks bench-firewall bench-heads bench-statements bench-simulation bench-papers bench-pressure bench-soak bench-router bench-failover:
 	@sh setup.sh bench
 	@$(BIN)/python -m benchmarks.$(@:bench-%=%) $(ARGS)
 

@@ -33,7 +33,7 @@ def families(
         name: str, text: str, values: Mapping[str, float], kind: Literal["counter", "gauge"] = "gauge"
     ) -> Family:
         return Family(
-            f"lbkit_mysql_{name}", text, kind, ["server"], {(key,): value for key, value in values.items()}
+            f"lbkit_router_{name}", text, kind, ["server"], {(key,): value for key, value in values.items()}
         )
 
     members = topology.members
