@@ -29,6 +29,7 @@ import pymysql
 from pymysql.constants import CLIENT, SERVER_STATUS
 
 from lbkit.errors import ConnectFailed, ConnectionLost, LbkitError, NoServerAvailable
+from lbkit.mysql.catch_up import has
 from lbkit.mysql.connections import Connections, may_write
 from lbkit.mysql.driver import Connection, Wire, arguments_of
 from lbkit.mysql.driver import connect as open_connection
@@ -62,6 +63,8 @@ class RoutedConnection(Wire):
         self.divert: Divert | None = None
         """Has a plain read answered by a replica; None while nobody has it."""
         self.wrote: Callable[[str], None] = lambda token: None
+        self.behind: Callable[[Connection], Awaitable[bool]] | None = None
+        """Of a connection for reading: whether its server lacks what a read must show."""
         self.owner: RoutedPool | None = None
         """Where it goes when it is closed, for one that is nobody else's."""
         self._pinned = False
@@ -99,7 +102,7 @@ class RoutedConnection(Wire):
             return await self.raw(sql, unbuffered=unbuffered)
         text = sql if isinstance(sql, str) else bytes(sql).decode(self.encoding, "surrogateescape")
         statement = classify(text)
-        if statement.reads and not unbuffered and self._is_free:
+        if statement.reads and not unbuffered and await self._goes_elsewhere():
             answer = await self.divert(self, sql)
             self._result, self._affected_rows = answer, answer.affected_rows
             return answer.affected_rows
@@ -117,6 +120,18 @@ class RoutedConnection(Wire):
         """Commit; what was written is what the task's reads show from now on."""
         await super().commit()
         await self._note(False)
+
+    async def _goes_elsewhere(self) -> bool:
+        """Whether a plain read is for another connection.
+
+        From the primary it goes to a replica; from a replica that has not, in time, what it must show, to
+        one that has.
+        """
+        if self.behind is None:
+            return self._is_free
+        if self.get_transaction_status() or self.lent is None:
+            return False
+        return await self.behind(self.lent)
 
     @property
     def _is_free(self) -> bool:
@@ -322,9 +337,14 @@ class RoutedPool(aiomysql.Pool):  # type: ignore[misc]  # aiomysql has no type i
         wire = lent.wire
         assert isinstance(wire, RoutedConnection)
         wire.lent, wire.wrote, wire.token = lent, self._router.wrote, ""
-        wire.divert = None if self._read_only else self._divert
+        wire.divert = self._divert
+        wire.behind = self._behind if self._read_only else None
         self._used.add(wire)
         return wire
+
+    async def _behind(self, connection: Connection) -> bool:
+        shown = self._router.shown()
+        return bool(shown) and not await has(connection, shown, self._router.options.wait_for_writes)
 
     async def _divert(self, asker: RoutedConnection, sql: str | bytes) -> Any:
         """Have a replica answer *sql*; the answer, or aiomysql's error."""

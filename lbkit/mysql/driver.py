@@ -208,7 +208,7 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
 
     async def run(self, sql: str) -> Any:
         """The first result of a statement; those of a procedure after it are read and dropped."""
-        await self.query(sql)
+        await self.raw(sql)
         first = self._result
         while self._result.has_next:
             await self.next_result()

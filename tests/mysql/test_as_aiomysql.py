@@ -177,5 +177,8 @@ async def test_sqlalchemys_session_with_two_engines(router: Router, pair: LivePa
         await session.commit()
     async with sessions() as session:
         assert (await session.execute(notes.select())).all() == [(1, "mine")]
+    async with stalled(pair), sessions() as session:
+        await router.execute(f"INSERT INTO {table} (text) VALUES ('late')")
+        assert len((await session.execute(notes.select())).all()) == 2
     await writing.dispose()
     await reading.dispose()
