@@ -69,9 +69,11 @@ class RoutedConnection(Wire):
         """Where it goes when it is closed, for one that is nobody else's."""
         self._pinned = False
         self._is_new = True
+        self._usual = self.autocommit_mode, self._charset, self._encoding
 
     async def set_up(self) -> None:
         """Set the session's variables; those of aiomysql's arguments again after a reset."""
+        self.autocommit_mode, self._charset, self._encoding = self._usual
         if self.charset == "utf8mb4":
             await super().set_up()
         else:
@@ -115,6 +117,28 @@ class RoutedConnection(Wire):
             affected = await self.raw(sql, unbuffered=unbuffered)
         await self._note(may_write(statement))
         return affected
+
+    async def autocommit(self, value: bool) -> None:
+        """Switch the mode of this session; the next user has the usual one again."""
+        if self.lent is not None and value != self.get_autocommit():
+            self.lent.needs_reset = True
+        await super().autocommit(value)
+
+    async def select_db(self, db: str) -> None:
+        """Name the database of what comes, over this connection only: replicas know nothing of it."""
+        self._change_session()
+        await super().select_db(db)
+
+    async def set_charset(self, charset: str) -> None:
+        """Change the character set of this session."""
+        self._change_session()
+        await super().set_charset(charset)
+
+    def _change_session(self) -> None:
+        """aiomysql has its own ways to send this, which `query` does not see."""
+        if self.lent is not None:
+            self.lent.needs_reset = True
+        self._pinned = True
 
     async def commit(self) -> None:
         """Commit; what was written is what the task's reads show from now on."""

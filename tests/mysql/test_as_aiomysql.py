@@ -137,6 +137,29 @@ async def test_settings_hold_after_a_reset(router: Router) -> None:
                 await run(connection, "SET @hello = 8, sql_mode = ''")
 
 
+async def test_what_aiomysqls_own_methods_change_does_not_reach_the_next_user(
+    router: Router, pair: LivePair
+) -> None:
+    async with create_pool(router, autocommit=True, maxsize=1) as pool:
+        async with pool.acquire() as connection:
+            database = await run(connection, "SELECT DATABASE()")
+            await connection.select_db("information_schema")
+            assert await port(connection) == pair.primary.port  # a replica would look in the other database
+            assert await run(connection, "SELECT DATABASE()") == (("information_schema",),)
+        async with pool.acquire() as again:
+            assert again is connection
+            assert await run(again, "SELECT DATABASE() FOR UPDATE") == database
+            await again.autocommit(False)
+        async with pool.acquire() as again:
+            assert again is connection
+            assert await run(again, "SELECT @@autocommit FOR UPDATE") == ((1,),)
+            await again.set_charset("latin1")
+        async with pool.acquire() as again:
+            assert again is connection
+            assert again.charset == "utf8mb4"
+            assert await run(again, "SELECT @@character_set_client FOR UPDATE") == (("utf8mb4",),)
+
+
 async def test_sqlalchemys_engine_on_the_router(router: Router, pair: LivePair, table: str) -> None:
     engine = create_async_engine("mysql+aiomysql://", async_creator=lambda: connect(router), pool_size=3)
     async with engine.begin() as connection:
