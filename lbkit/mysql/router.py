@@ -141,15 +141,17 @@ class Router:
         """Run *work* in a transaction on the primary, and again from its start where nothing came of it.
 
         That is: its connection died before the commit, it lost a lock (`LockConflict`), or its server is the
-        primary no more. The last attempt's error is raised. Once a commit was sent, never: OutcomeUnknown.
+        primary no more. The last attempt's error is raised. Once a commit was sent, never: OutcomeUnknown,
+        or the error itself behind a statement that may have committed by itself, such as CREATE TABLE.
         """
         while True:
             attempts -= 1
+            transaction = self.transaction()
             try:
-                async with self.transaction() as tx:
+                async with transaction as tx:
                     return await work(tx)
             except (ConnectionLost, LockConflict, ReadOnlyServer):
-                if attempts <= 0:
+                if attempts <= 0 or transaction.may_have_committed:
                     raise
 
     def session(self, *, consistency: Consistency | None = None, after: str = "") -> Session:

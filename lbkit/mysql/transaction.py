@@ -23,7 +23,7 @@ class Transaction:
 
     A connection that dies in the middle raises ConnectionLost: nothing was changed, and the transaction
     can be run again from its start. Only when it dies in the commit (or in a statement that commits by
-    itself, such as CREATE TABLE) is it OutcomeUnknown. LockConflict also means: run it again, and so does
+    itself, such as CREATE TABLE, or after one) is it OutcomeUnknown. LockConflict also means: run it again, and so does
     ReadOnlyServer, whose server has been the primary when the transaction began.
     """
 
@@ -43,6 +43,8 @@ class Transaction:
         self._wrote = wrote
         self._connection: Connection | None = None
         self._token = ""
+        self.may_have_committed = False
+        """Whether a statement in it may have ended it: then it must not be run again from its start."""
 
     @property
     def token(self) -> str:
@@ -112,7 +114,9 @@ class Transaction:
         statement = classify(sql)
         if statement.changes_session:
             self._held.needs_reset = True
-        return OutcomeUnknown if statement.may_commit else ConnectionLost
+        if statement.may_commit:
+            self.may_have_committed = True
+        return OutcomeUnknown if self.may_have_committed else ConnectionLost
 
     @property
     def _held(self) -> Connection:

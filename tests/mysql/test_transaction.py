@@ -121,6 +121,23 @@ async def test_one_that_dies_before_its_commit_changed_nothing(router: Router, t
     assert await count(router, table) == 0
 
 
+async def test_behind_what_commits_by_itself_it_is_not_run_again(router: Router, table: str) -> None:
+    attempts = 0
+
+    async def work(tx: Transaction) -> None:
+        nonlocal attempts
+        attempts += 1
+        await tx.execute(f"INSERT INTO {table} (text) VALUES (UUID())")
+        await tx.execute(f"ALTER TABLE {table} COMMENT 'the insert is committed'")
+        await kill_own(router, tx)
+        await tx.execute(f"INSERT INTO {table} (text) VALUES (UUID())")
+
+    with pytest.raises((ConnectionLost, OutcomeUnknown)):
+        await router.run(work)
+    assert attempts == 1
+    assert await count(router, table) == 1
+
+
 async def kill_own(router: Router, tx: Transaction) -> None:
     row = await tx.fetch_one("SELECT CONNECTION_ID() AS id")
     assert row
