@@ -87,7 +87,7 @@ class Session:
         """A transaction within the session; with *read_only* on a replica until the session wrote."""
         if read_only and self._reads_elsewhere:
             take = self._connections.take_reader
-            return Transaction(lambda begin: take(self._after, begin), self._connections.give_back, read_only)
+            return Transaction(lambda begin: take(self._shown, begin), self._connections.give_back, read_only)
         return Transaction(self._hold, self._keep, read_only, self._note)
 
     @property
@@ -96,6 +96,11 @@ class Session:
         return self._held is None or not (
             self._pins or self._held.needs_reset or self._held.in_transaction or self._held.closed
         )
+
+    @property
+    def _shown(self) -> str:
+        """What reads elsewhere must show: own writes, too, when the connection that they went over is lost."""
+        return merged(self._after, self._token) if self._pins else self._after
 
     async def _hold(self, begin: Begin = None) -> Connection:
         """The session's connection to the primary, taken at the first need."""
@@ -116,7 +121,7 @@ class Session:
         statement = classify(sql)
         if statement.reads and self._reads_elsewhere:
             return await self._connections.read(
-                lambda connection: step(connection, ConnectionLost), self._after
+                lambda connection: step(connection, ConnectionLost), self._shown
             )
         connection = await self._hold()
         try:

@@ -6,6 +6,7 @@ import pytest
 
 from lbkit.errors import DuplicateKey
 from lbkit.mysql.router import Router
+from tests.support.databases import LivePair, stalled
 
 
 async def test_reads_move_to_the_primary_with_the_first_write(router: Router, table: str) -> None:
@@ -67,6 +68,22 @@ async def test_an_error_leaves_the_session_usable(router: Router, table: str) ->
         with pytest.raises(DuplicateKey):
             await session.execute(f"INSERT INTO {table} (text) VALUES ('a')")
         assert len(await session.fetch_all(f"SELECT * FROM {table}")) == 1
+
+
+async def test_own_writes_are_seen_behind_a_lost_connection(
+    router: Router, pair: LivePair, table: str
+) -> None:
+    """What was tried next went wrong, so that the session holds no connection any more."""
+    async with stalled(pair), router.session() as session:
+        await session.execute(f"INSERT INTO {table} (text) VALUES ('a')")
+        assert session._held
+        session._held.drop()
+        with pytest.raises(DuplicateKey):
+            await session.execute(f"INSERT INTO {table} (text) VALUES ('a')")
+        assert not session.wrote
+        assert await session.fetch_all(f"SELECT text FROM {table}") == [{"text": "a"}]
+        async with session.transaction(read_only=True) as tx:
+            assert await tx.fetch_all(f"SELECT text FROM {table}") == [{"text": "a"}]
 
 
 async def test_it_must_be_entered(router: Router) -> None:
