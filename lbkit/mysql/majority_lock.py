@@ -47,7 +47,14 @@ class MajorityLock:
         """Lock the servers of *answering*; "" when it is held now, else the reason why not."""
         self._voters = {name for name in self._dsns if name != primary}
         self._needed = len(self._voters) // 2 + 1
-        outcomes = await asyncio.gather(*(self._lock(name) for name in sorted(answering)))
+        try:
+            outcomes = await asyncio.gather(*(self._lock(name) for name in sorted(answering)))
+        except BaseException:
+            # Whoever is cancelled here never comes to give it up, and nobody could act while this lives.
+            for connection in self._holding.values():
+                connection.drop()
+            self._holding = {}
+            raise
         refused = [outcome for outcome in outcomes if outcome]
         if not refused and self.held:
             return ""

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import asyncio
+
+import pytest
+
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.majority_lock import NAME, MajorityLock
@@ -56,3 +60,20 @@ async def test_it_ends_with_the_connection(managed_pair: LivePair) -> None:
     assert not lock.held
     await lock.release()
     await other.close()
+
+
+async def test_cancelled_while_it_is_taken_it_is_held_nowhere(managed_pair: LivePair) -> None:
+    """Else nobody could act for as long as the process lives."""
+    async with tcp_server(lambda reader, writer: None) as silent:
+        servers = dsns(managed_pair) | {"mysql3": silent}
+        lock = MajorityLock(servers, 30)
+        taking = asyncio.create_task(lock.take(set(servers), "mysql1"))
+        async with asyncio.timeout(10):
+            while len(lock._holding) < 2:
+                await asyncio.sleep(0.01)
+        held = list(lock._holding.values())
+        taking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await taking
+    assert not lock.held
+    assert all(connection.closed for connection in held)
