@@ -130,7 +130,7 @@ class Failover:
         self._diagnose()
 
     async def stop(self) -> None:
-        """Stop watching. A plan that is being carried out is given up between two steps of it."""
+        """Stop watching. A plan that is being carried out is given up, and undone before it opened a server."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

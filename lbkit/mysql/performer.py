@@ -88,7 +88,10 @@ class Performer:
         await asyncio.gather(*(connection.close() for connection in held.values()))
 
     async def perform(self, plan: Plan) -> None:
-        """Carry out *plan*. Raises PromotionRefused with the step that failed, after undoing what can be."""
+        """Carry out *plan*. Raises PromotionRefused with the step that failed, after undoing what can be.
+
+        When cancelled it undoes, too.
+        """
         opening = False
         for number, step in enumerate(plan.steps, 1):
             opening = opening or isinstance(step, Open)
@@ -102,6 +105,11 @@ class Performer:
                 if plan.undo and not opening:
                     await self._undo(plan)
                 raise PromotionRefused(f"{plan.purpose}: could not {step_text(step)}: {why}") from None
+            except asyncio.CancelledError:
+                # A Ctrl-C in the middle of a switchover must not leave all of them closed.
+                if plan.undo and not opening:
+                    await self._undo(plan)
+                raise
 
     async def _undo(self, plan: Plan) -> None:
         """Each step whatever became of the others: the last one opens the old primary again."""
@@ -120,7 +128,7 @@ class Performer:
                     await self._do(step)
                 except ConnectionLost:
                     await self._do(step)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):
             await self._abandon(step.server, self._held.get(step.server) or held)
             raise
 

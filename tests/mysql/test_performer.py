@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -68,6 +69,18 @@ async def test_a_step_that_fails_before_the_new_one_is_opened_is_undone() -> Non
     with pytest.raises(PromotionRefused, match="could not wait until b has all that a has: 1: no"):
         await performer.perform(PLAN)
     assert performer.done == [Close("a"), Open("a")]  # whatever became of the rest of it
+
+
+async def test_cancelled_before_the_new_one_is_opened_it_undoes() -> None:
+    """Ctrl-C in a switchover would else leave a database that takes no writes."""
+    performer = Scripted({CatchUp("b", "a"): [asyncio.CancelledError()]})
+    with pytest.raises(asyncio.CancelledError):
+        await performer.perform(PLAN)
+    assert performer.done == [Close("a"), Forget("a"), Open("a")]
+    performer = Scripted({Open("b"): [asyncio.CancelledError()]})
+    with pytest.raises(asyncio.CancelledError):
+        await performer.perform(PLAN)
+    assert performer.done == [Close("a"), CatchUp("b", "a")]
 
 
 async def test_nothing_is_undone_once_the_new_one_may_be_open() -> None:
