@@ -67,7 +67,9 @@ def _written(union: GtidSet) -> str:
             f"{domain}-{server}-{number}"
             for domain, (number, server) in sorted(mariadb.items(), key=lambda item: int(item[0]))
         )
-    return str(GtidSet({source: _joined(runs) for source, runs in mysql.items()}))
+    text = str(GtidSet({source: _joined(runs) for source, runs in mysql.items()}))
+    # One that is too long to come back in would be lost on its way.
+    return text if len(text) <= LONGEST else PRIMARY_ONLY
 
 
 def _joined(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -46,3 +46,10 @@ def test_a_token_stays_short_and_names_every_write(numbers: list[int]) -> None:
     assert len(token) <= LONGEST
     assert checked(token) == token
     assert all(f"{A}:{number}" in GtidSet.parse(token) for number in numbers)
+
+
+def test_what_would_be_too_long_to_come_back_is_for_the_primary() -> None:
+    sources = [f"{digit}" * 8 + A[8:] for digit in range(1, 7)]
+    runs = ":".join(f"{number}-{number + 10**12}" for number in range(10**15, 9 * 10**15, 10**15))
+    assert merged(f"{A}:1", *(f"{source}:{runs}" for source in sources[:5])) == PRIMARY_ONLY
+    assert checked(merged(*(f"{source}:5" for source in sources))) != PRIMARY_ONLY
