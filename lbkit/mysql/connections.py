@@ -293,7 +293,12 @@ class Connections:
                 wrote(PRIMARY_ONLY)
             raise
         if not sql.reads and not connection.in_transaction:
-            wrote(await connection.take_token(may_write(sql)))
+            try:
+                token = await connection.take_token(may_write(sql))
+            except BaseException:
+                wrote(PRIMARY_ONLY)  # cancelled while the server was asked what it has carried out
+                raise
+            wrote(token)
         return result
 
     async def use(self, member: Member, step: Callable[[Connection], Awaitable[T]]) -> T:

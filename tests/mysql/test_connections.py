@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import pytest
 
@@ -15,14 +16,17 @@ from lbkit.errors import (
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
+    LbkitError,
     LockConflict,
     NoServerAvailable,
     OutcomeUnknown,
     ReadOnlyServer,
 )
 from lbkit.mysql import PoolLimits, Router, RouterOptions
-from lbkit.mysql.driver import connect
+from lbkit.mysql.driver import Connection, connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.statements import classify
+from lbkit.mysql.tokens import PRIMARY_ONLY
 from lbkit.mysql.transaction import Transaction
 from tests.mysql.test_driver import tcp_server
 from tests.support.databases import LivePair
@@ -253,6 +257,27 @@ async def test_no_write_fails_while_the_primary_hands_over(
     await asyncio.gather(*writers)
     rows = await router.fetch_all(f"SELECT text FROM {table}", consistency="strong")
     assert sorted(row["text"] for row in rows) == sorted(written)
+
+
+async def test_who_is_cancelled_behind_a_write_looks_where_it_would_be_seen() -> None:
+    class Asked:
+        """A connection whose user is cancelled while the server is asked what it has carried out."""
+
+        in_transaction = False
+
+        async def take_token(self, may_write: bool) -> str:
+            raise asyncio.CancelledError
+
+    async def step(connection: Connection, lost: type[LbkitError]) -> int:
+        return 1
+
+    connections = Router({"only": "mysql://app:secret@127.0.0.1/app"})._connections
+    told: list[str] = []
+    with pytest.raises(asyncio.CancelledError):
+        await connections.write(
+            classify("INSERT INTO t VALUES (1) RETURNING id"), cast(Connection, Asked()), step, told.append
+        )
+    assert told == [PRIMARY_ONLY]
 
 
 async def test_what_may_be_half_done_is_not_sent_again(pair: LivePair, router: Router, table: str) -> None:
