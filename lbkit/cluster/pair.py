@@ -52,7 +52,7 @@ class RunningServer:
     role: Literal["primary", "replica"]
     host: str
     port: int
-    dsn: str
+    dsn: str = field(repr=False)
     pid: int
     admin_dsn: str = field(repr=False)
 

@@ -12,7 +12,7 @@ import pytest
 from lbkit.cluster.database import Flavour, ServerProgram, find_server
 from lbkit.cluster.identity import Identity
 from lbkit.cluster.mysqld import Mysqld, free_port
-from lbkit.cluster.pair import DatabaseCluster, find_server_for
+from lbkit.cluster.pair import DatabaseCluster, RunningServer, find_server_for
 from lbkit.cluster.report import LineReport
 from lbkit.cluster.statedir import StateDir, process_start
 from lbkit.errors import ServerError, StartFailed
@@ -32,6 +32,13 @@ def program(flavour: Flavour) -> ServerProgram:
 def test_wrong_arguments(tmp_path: Path, wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=re.compile("replicas|database|ports")):
         DatabaseCluster(tmp_path, **wrong)  # type: ignore[arg-type]  # wrong values are the point
+
+
+def test_no_repr_shows_a_password() -> None:
+    server = RunningServer(
+        "mysql1", "primary", "127.0.0.1", 1, "mysql://a:s3cret@h/d", 2, "mysql://b:s3cret@h"
+    )
+    assert "s3cret" not in repr(server)
 
 
 async def test_data_ports_and_passwords_are_kept(tmp_path: Path, program: ServerProgram) -> None:
