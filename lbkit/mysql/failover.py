@@ -130,7 +130,7 @@ class Failover:
         self._diagnose()
 
     async def stop(self) -> None:
-        """Stop watching. A plan that is being carried out is given up, and undone before it opened a server."""
+        """Stop watching. A plan at work is given up, and undone unless it may have opened a server."""
         if self._task:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

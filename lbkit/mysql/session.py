@@ -99,7 +99,7 @@ class Session:
 
     @property
     def _shown(self) -> str:
-        """What reads elsewhere must show: own writes, too, when the connection that they went over is lost."""
+        """What reads elsewhere must show: own writes, too, when their connection is lost."""
         return merged(self._after, self._token) if self._pins else self._after
 
     async def _hold(self, begin: Begin = None) -> Connection:

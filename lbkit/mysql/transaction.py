@@ -23,8 +23,8 @@ class Transaction:
 
     A connection that dies in the middle raises ConnectionLost: nothing was changed, and the transaction
     can be run again from its start. Only when it dies in the commit (or in a statement that commits by
-    itself, such as CREATE TABLE, or after one) is it OutcomeUnknown. LockConflict also means: run it again, and so does
-    ReadOnlyServer, whose server has been the primary when the transaction began.
+    itself, such as CREATE TABLE, or after one) is it OutcomeUnknown. LockConflict also means: run it again,
+    and so does ReadOnlyServer, whose server has been the primary when the transaction began.
     """
 
     def __init__(
