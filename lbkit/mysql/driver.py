@@ -12,10 +12,14 @@ not reachable otherwise.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import ssl
 import struct
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import aiomysql
@@ -26,7 +30,7 @@ from pymysql.constants import CLIENT, COMMAND
 from lbkit import deadline
 from lbkit.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, LbkitError, OutcomeUnknown
 from lbkit.mysql.answers import Answer
-from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.dsn import Dsn, Tls
 from lbkit.mysql.results import Result, Row, Rows
 from lbkit.mysql.session_track import STATE_CHANGED, own_gtids
 from lbkit.mysql.tokens import PRIMARY_ONLY, checked, merged
@@ -79,6 +83,12 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
     @property
     def is_mariadb(self) -> bool:
         return "mariadb" in str(self.get_server_info()).lower()
+
+    async def _get_server_information(self) -> None:
+        await super()._get_server_information()
+        # aiomysql would go on without, and send the password.
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise pymysql.err.OperationalError(2026, "the server offers no TLS, and the DSN asks for it")
 
     async def open(self) -> None:
         try:
@@ -429,9 +439,40 @@ def arguments_of(dsn: Dsn) -> dict[str, Any]:
         "host": dsn.host,
         "port": dsn.port,
         "user": dsn.user,
-        "password": dsn.password,
+        "password": _password_of(dsn),
         "db": dsn.database or None,
+        "ssl": None if dsn.tls == "off" else _tls_context(dsn.tls, dsn.tls_ca),
     }
+
+
+def _password_of(dsn: Dsn) -> str:
+    """Read anew for each connection, so that it may be changed. Raises ConnectFailed where there is none."""
+    if dsn.password_env:
+        try:
+            return os.environ[dsn.password_env]
+        except KeyError:
+            raise ConnectFailed(f"{dsn.name}: ${dsn.password_env} is not set") from None
+    if dsn.password_file:
+        try:
+            return Path(dsn.password_file).read_text("utf-8").rstrip("\n")
+        except OSError as error:
+            raise ConnectFailed(f"{dsn.name}: {dsn.password_file}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise ConnectFailed(f"{dsn.name}: {dsn.password_file}: is not UTF-8 text") from None
+    return dsn.password
+
+
+@lru_cache(64)
+def _tls_context(tls: Tls, ca: str) -> ssl.SSLContext:
+    """Raises ConnectFailed for a file that cannot be used."""
+    try:
+        context = ssl.create_default_context(cafile=ca or None)
+    except (OSError, ssl.SSLError) as error:
+        raise ConnectFailed(
+            f"tls_ca {ca}: {getattr(error, 'strerror', None) or 'no PEM certificates'}"
+        ) from None
+    context.check_hostname = tls == "on"
+    return context
 
 
 async def connect(dsn: Dsn, timeout: float, make: Callable[[Dsn], Wire] = _wire) -> Connection:

@@ -2,23 +2,34 @@
 
 ``mysql://user:password@host:port/database``; user, password and database are percent-encoded
 (RFC 3986), so a password may hold any character. No message or repr ever shows the password.
+
+After it options may follow, as ``?tls=on&password_env=DB_PASSWORD``: `password_env` or `password_file` in
+place of a password, and `tls`, ``on`` for a certificate that proves the host's name, ``verify_ca`` for one of
+the right authority whatever name it is for (MySQL's VERIFY_IDENTITY and VERIFY_CA), with the authority's file
+in `tls_ca`, else the system's. There is no TLS without verification: it keeps no secret.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from typing import Any, Literal, TypeAlias, get_args
 from urllib.parse import unquote_to_bytes
 
 from lbkit.errors import ConfigError
 from lbkit.server import Address
 
-__all__ = ["Dsn"]
+__all__ = ["Dsn", "Tls"]
+
+Tls: TypeAlias = Literal["off", "on", "verify_ca"]
 
 _URL = re.compile(
     r"mysql://(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?(?P<address>[^@/?#]*)(?:/(?P<database>[^/?#]*))?"
+    r"(?:\?(?P<options>[^#]*))?"
 )
 DEFAULT_PORT = 3306
+_OPTIONS = ("tls", "tls_ca", "password_env", "password_file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,12 @@ class Dsn:
     password: str = field(default="", repr=False)
     database: str = ""
     given_name: str = ""
+    tls: Tls = "off"
+    tls_ca: str = ""
+    """A file of PEM certificates; empty for the system's authorities."""
+    password_env: str = ""
+    """The variable that has the password, read anew for each connection."""
+    password_file: str = ""
 
     @classmethod
     def parse(cls, text: str, where: str = "dsn") -> Dsn:
@@ -49,10 +66,17 @@ class Dsn:
             )
         address = _address(match["address"], where)
         try:
-            parts = {name: _decode(match[name] or "") for name in ("user", "password", "database")}
+            parts: dict[str, Any] = {
+                name: _decode(match[name] or "") for name in ("user", "password", "database")
+            }
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from None
-        return cls(address.host, address.port, **parts)
+        options = _options(match["options"] or "", where)
+        if match["password"] and (options.get("password_env") or options.get("password_file")):
+            raise ConfigError(
+                f"{where}: the password is in the URL already: drop password_env and password_file"
+            )
+        return cls(address.host, address.port, **parts, **options)
 
     @property
     def name(self) -> str:
@@ -79,6 +103,31 @@ def _address(text: str, where: str) -> Address:
     if not address.host or not address.port:
         raise ConfigError(f'{where}: "{text}" is not the address of a database server')
     return address
+
+
+def _options(text: str, where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for item in filter(None, text.split("&")):
+        key, _, value = item.partition("=")
+        if key not in _OPTIONS:
+            near = get_close_matches(key, _OPTIONS, 1)
+            hint = f'; did you mean "{near[0]}"?' if near else f": there are {', '.join(_OPTIONS)}"
+            raise ConfigError(f'{where}: unknown option "{key[:40]}"{hint}')
+        if key in found:
+            raise ConfigError(f'{where}: "{key}" is there twice')
+        try:
+            found[key] = _decode(value)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from None
+        if not found[key]:
+            raise ConfigError(f'{where}: "{key}" has no value')
+    if found.get("tls", "off") not in get_args(Tls):
+        raise ConfigError(f"{where}: tls is one of {', '.join(get_args(Tls))}")
+    if "tls_ca" in found and found.get("tls", "off") == "off":
+        raise ConfigError(f'{where}: "tls_ca" needs tls=on or tls=verify_ca')
+    if "password_env" in found and "password_file" in found:
+        raise ConfigError(f'{where}: "password_file": the password comes from "password_env" already')
+    return found
 
 
 def _decode(text: str) -> str:

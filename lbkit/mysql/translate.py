@@ -7,6 +7,7 @@ which the connection is still in step.
 from __future__ import annotations
 
 import os
+import ssl
 
 import pymysql
 
@@ -47,6 +48,10 @@ def connect_failed(error: BaseException, server: str) -> ConnectFailed:
     cause = error.__cause__
     if isinstance(error, TimeoutError):
         reason = "no answer in time"
+    elif isinstance(cause, ssl.SSLCertVerificationError):
+        reason = f"its certificate is not accepted: {cause.verify_message}"
+    elif isinstance(cause, ssl.SSLError):
+        reason = f"TLS: {cause.reason or cause}"
     elif isinstance(cause, OSError) and cause.strerror:
         # asyncio writes its own text over the system's, but keeps the number (name look-ups have one < 0).
         reason = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror

@@ -99,3 +99,40 @@ def test_what_may_be_a_password_is_not_quoted(text: str) -> None:
     with pytest.raises(ConfigError, match="the user is missing") as caught:
         Dsn.parse(text)
     assert "SECRET" not in str(caught.value)
+
+
+def test_options() -> None:
+    dsn = Dsn.parse("mysql://u@db/x?tls=verify_ca&tls_ca=%2Fetc%2Fca.pem&password_env=DB_PASSWORD")
+    assert (dsn.tls, dsn.tls_ca, dsn.password_env, dsn.password) == (
+        "verify_ca",
+        "/etc/ca.pem",
+        "DB_PASSWORD",
+        "",
+    )
+    assert Dsn.parse("mysql://u@db/x?tls=on&").tls == "on"
+    assert Dsn.parse("mysql://u@db?password_file=/run/secret").password_file == "/run/secret"
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ("tsl=on", 'unknown option "tsl"; did you mean "tls"?'),
+        ("x=1", "unknown option"),
+        ("tls=maybe", "tls is one of off, on, verify_ca"),
+        ("tls=on&tls=on", '"tls" is there twice'),
+        ("tls=", '"tls" has no value'),
+        ("tls_ca=x", '"tls_ca" needs tls=on'),
+        ("password_env=A&password_file=b", 'comes from "password_env" already'),
+        ("tls=%zz", "must be written as %25"),
+    ],
+)
+def test_wrong_options(options: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        Dsn.parse(f"mysql://u@db/x?{options}")
+    assert problem in str(error.value)
+
+
+def test_two_passwords_and_none_is_shown() -> None:
+    with pytest.raises(ConfigError) as error:
+        Dsn.parse("mysql://u:secret@db/x?password_env=A")
+    assert "already" in str(error.value) and "secret" not in str(error.value)

@@ -1,0 +1,85 @@
+"""TLS to database servers, and passwords that are not in the URL: on real servers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lbkit.errors import ConnectFailed
+from lbkit.mysql import Router
+from lbkit.mysql.driver import connect
+from lbkit.mysql.dsn import Dsn
+from tests.support.certificates import Authority
+from tests.support.databases import LivePair
+from tests.support.loops import on_both_loops
+
+
+async def serve(pair: LivePair, certificate: Path, ca: Path) -> None:
+    """Have the MySQL primary present *certificate* from now on."""
+    admin = await connect(Dsn.parse(pair.primary.admin_dsn), 5)
+    try:
+        for name, file in (("ssl_ca", ca), ("ssl_cert", certificate), ("ssl_key", certificate)):
+            await admin.execute(f"SET GLOBAL {name} = %s", (str(file),))
+        await admin.execute("ALTER INSTANCE RELOAD TLS")
+    finally:
+        await admin.close()
+
+
+async def cipher(dsn: str) -> str:
+    connection = await connect(Dsn.parse(dsn), 5)
+    try:
+        return str((await connection.fetch("SHOW SESSION STATUS LIKE 'Ssl_cipher'"))[0]["Value"])
+    finally:
+        await connection.close()
+
+
+@on_both_loops
+async def test_a_certificate_has_to_prove_who_the_server_is(pair: LivePair, tmp_path: Path) -> None:
+    plain = pair.primary.dsn
+    if pair.flavour == "mariadb":  # 10.11 offers TLS only where it was started with a certificate
+        with pytest.raises(ConnectFailed, match="the server offers no TLS, and the DSN asks for it"):
+            await cipher(f"{plain}?tls=on")
+        return
+    ours, theirs = Authority(tmp_path), Authority(tmp_path, "somebody else")
+    await serve(pair, ours.issue("right.pem", ["127.0.0.1"]), ours.ca)
+    assert await cipher(plain) == ""
+    assert await cipher(f"{plain}?tls=on&tls_ca={ours.ca}") != ""
+    with pytest.raises(ConnectFailed, match="its certificate is not accepted: (self-signed|unable to get)"):
+        await cipher(f"{plain}?tls=on&tls_ca={theirs.ca}")
+    async with Router([f"{plain}?tls=on&tls_ca={ours.ca}"]) as router:
+        rows = await router.fetch_all("SHOW SESSION STATUS LIKE 'Ssl_version'")
+        assert str(rows[0]["Value"]).startswith("TLSv1.")
+
+    await serve(pair, ours.issue("other.pem", ["db.example"]), ours.ca)
+    with pytest.raises(ConnectFailed, match="not accepted: IP address mismatch"):
+        await cipher(f"{plain}?tls=on&tls_ca={ours.ca}")
+    assert await cipher(f"{plain}?tls=verify_ca&tls_ca={ours.ca}") != ""
+
+
+@on_both_loops
+async def test_a_password_from_a_variable_or_a_file(
+    pair: LivePair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Dsn.parse(pair.primary.dsn)
+    bare = f"mysql://{known.user}@{known.address}/{known.database}"
+    file = tmp_path / "secret"
+    for option in ("password_env=LBKIT_TEST_PASSWORD", f"password_file={file}"):
+        monkeypatch.delenv("LBKIT_TEST_PASSWORD", raising=False)
+        file.unlink(missing_ok=True)
+        with pytest.raises(ConnectFailed, match="is not set|No such file"):
+            await cipher(f"{bare}?{option}")
+        monkeypatch.setenv("LBKIT_TEST_PASSWORD", known.password)
+        file.write_text(known.password + "\n")
+        assert await cipher(f"{bare}?{option}") == ""
+    file.write_bytes(b"\xff")
+    with pytest.raises(ConnectFailed, match="is not UTF-8 text"):
+        await cipher(f"{bare}?password_file={file}")
+
+
+@on_both_loops
+async def test_a_file_of_authorities_that_is_none(pair: LivePair, tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").write_text("")
+    for name in ("empty.pem", "missing.pem"):
+        with pytest.raises(ConnectFailed, match="tls_ca"):
+            await cipher(f"{pair.primary.dsn}?tls=on&tls_ca={tmp_path / name}")
