@@ -56,6 +56,10 @@ Divert: TypeAlias = Callable[["RoutedConnection", "str | bytes"], Awaitable[Any]
 class RoutedConnection(Wire):
     """An aiomysql connection; made by `connect` and `RoutedPool`."""
 
+    autocommit_mode: bool | None
+    _charset: str
+    _encoding: str
+
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         self.lent: Connection | None = None
