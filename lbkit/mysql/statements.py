@@ -63,7 +63,7 @@ _TOKEN = re.compile(
     r"""
       (?P<space>\s+)
     | (?P<executed>/\*M?!)
-    | (?P<comment>/\*.*?\*/ | \#[^\n]* | --(?=[\s\x00-\x1f]|\Z)[^\n]*)
+    | (?P<comment>/\*.*?\*/ | \#[^\n]* | --(?=[\x00-\x20]|\Z)[^\n]*)
     | (?P<string>'(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*")
     | (?P<quoted>`(?:[^`]|``)*`)
     | (?P<system>@@(?:`[^`]*`|[\w$.])+)
@@ -121,6 +121,8 @@ def _tokens(sql: str) -> tuple[list[str], bool]:
     """Upper-case words and marks, quoted things as stand-ins, no comments; and whether one was a hint."""
     found: list[str] = []
     is_hinted = False
+    if "--\x7f" in sql:
+        raise _Doubt("a comment, for servers that count a delete as a control character")
     for match in _TOKEN.finditer(sql):
         kind = match.lastgroup
         text = match.group()

@@ -136,6 +136,18 @@ def test_reads(sql: str) -> None:
     assert statement.reason == "a plain read"
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT 1 --\xa0x.f(1)",  # a name begins with this blank, and no comment does
+        "SELECT 1 --\x7f '\nFOR UPDATE -- '",  # a comment for MySQL, to which delete is a control character
+        "SELECT 1 --\x7f '\nFOR UPDATE -- ' # `a`(",
+    ],
+)
+def test_what_is_a_comment_is_the_servers_to_say(sql: str) -> None:
+    assert not classify(sql).reads
+
+
 @pytest.mark.parametrize("sql", WRITES)
 def test_everything_else_goes_to_the_primary_and_says_why(sql: str) -> None:
     statement = classify(sql)
