@@ -37,6 +37,7 @@ from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.options import PoolLimits
 from lbkit.mysql.router import Router
 from lbkit.mysql.statements import classify
+from lbkit.mysql.tokens import PRIMARY_ONLY
 from lbkit.mysql.translate import query_failed
 
 __all__ = ["RoutedConnection", "RoutedPool", "connect", "create_pool"]
@@ -117,8 +118,13 @@ class RoutedConnection(Wire):
             self._pinned = (
                 self._pinned or unbuffered or not _leaves_reads_alone(statement.reason, text, self.charset)
             )
-        with self.lent.at_work():
-            affected = await self.raw(sql, unbuffered=unbuffered)
+        try:
+            with self.lent.at_work():
+                affected = await self.raw(sql, unbuffered=unbuffered)
+        except BaseException:
+            if may_write(statement):
+                self._doubt()
+            raise
         await self._note(may_write(statement))
         return affected
 
@@ -146,8 +152,17 @@ class RoutedConnection(Wire):
 
     async def commit(self) -> None:
         """Commit; what was written is what the task's reads show from now on."""
-        await super().commit()
+        try:
+            await super().commit()
+        except BaseException:
+            self._doubt()
+            raise
         await self._note(False)
+
+    def _doubt(self) -> None:
+        """Of what was sent and never answered nobody knows: who looks is to look where it would be seen."""
+        if self.has_ended:
+            self.wrote(PRIMARY_ONLY)
 
     async def _goes_elsewhere(self) -> bool:
         """Whether a plain read is for another connection.

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from lbkit.mysql import PoolLimits, Router, RouterOptions
 from lbkit.mysql.as_aiomysql import RoutedConnection, RoutedPool, connect, create_pool
+from lbkit.mysql.tokens import PRIMARY_ONLY
 from tests.support.databases import LivePair, stalled
 
 
@@ -123,6 +124,16 @@ async def test_a_cancelled_statement_is_stopped_on_the_server(
             [f"INSERT INTO {table}%SLEEP%"],
         ):
             await asyncio.sleep(0.01)
+
+
+async def test_behind_a_cancelled_write_reads_look_where_it_would_be_seen(
+    pool: RoutedPool, router: Router, table: str
+) -> None:
+    assert router.shown() != PRIMARY_ONLY
+    with pytest.raises(TimeoutError):
+        async with pool.acquire() as connection, asyncio.timeout(0.1):
+            await run(connection, f"INSERT INTO {table} (text) SELECT SLEEP(2)")
+    assert router.shown() == PRIMARY_ONLY
 
 
 async def test_settings_hold_after_a_reset(router: Router) -> None:
