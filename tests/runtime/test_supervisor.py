@@ -101,7 +101,7 @@ async def test_a_program_that_is_not_there_is_the_reason() -> None:
 
 @on_both_loops
 async def test_one_worker_that_never_comes_up_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "_START", 1.5)
+    monkeypatch.setattr(supervisor, "_START", 4.0)
     real = worker_command(["--log-level", "warning"])
     script = (
         f"import os, sys\nif sys.argv[2] == '2': sys.exit(5)\nos.execv({real[0]!r}, {real!r} + sys.argv[1:])"
