@@ -120,10 +120,12 @@ class ConnectionPool(Generic[C]):
         in use for `limits.wait` seconds.
         """
         while True:
-            connection = self._take_idle() or await self._new_or_awaited()
-            if self._now() - connection.last_used < self.limits.ping_after or await self._is_alive(
-                connection
-            ):
+            now = self._now()
+            connection = self._take_idle(now)
+            if connection is None:
+                connection = await self._new_or_awaited()
+                now = self._now()
+            if now - connection.last_used < self.limits.ping_after or await self._is_alive(connection):
                 self._used.add(connection)
                 self.counters.acquired += 1
                 return connection
@@ -184,9 +186,8 @@ class ConnectionPool(Generic[C]):
         while self._chores:
             await asyncio.gather(*self._chores, return_exceptions=True)
 
-    def _take_idle(self) -> C | None:
+    def _take_idle(self, now: float) -> C | None:
         """The most recently used connection, so that those not needed grow old together."""
-        now = self._now()
         while self._idle:
             connection = self._idle.pop()
             if not self._expired(connection, now):

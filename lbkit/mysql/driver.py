@@ -25,7 +25,8 @@ from typing import Any, Protocol, TypeVar
 import aiomysql
 import pymysql
 from pymysql.connections import MAX_PACKET_LEN, MysqlPacket, OKPacketWrapper
-from pymysql.constants import CLIENT, COMMAND
+from pymysql.constants import CLIENT, COMMAND, CR
+from pymysql.converters import decoders
 
 from lbkit import deadline
 from lbkit.errors import ConnectFailed, ConnectionLost, DeadlineExceeded, LbkitError, OutcomeUnknown
@@ -45,6 +46,7 @@ Arguments = Sequence[Any] | Mapping[str, Any] | None
 COM_RESET_CONNECTION = 0x1F
 ERROR_PACKET = 0xFF
 EOF_PACKET, EOF_PACKET_LENGTH = 0xFE, 5
+QUERY = bytes([0, COMMAND.COM_QUERY])  # the number of a first packet, and what it is
 QUIT_TIMEOUT = 1.0  # seconds for a goodbye; the server needs none, it only keeps its log clean
 
 # Variables then compare with columns of the database: the driver's own choice of utf8mb4_general_ci
@@ -61,6 +63,8 @@ KEEPS_MARIADB = "@@session_track_system_variables IS NOT NULL"
 POSITION_MYSQL = "SELECT @@global.gtid_executed"
 POSITION_MARIADB = "SELECT @@last_gtid"
 NO_SUCH_VARIABLE = 1193
+# What the driver raises over something that is not of the protocol.
+NO_ANSWER = (struct.error, IndexError, KeyError, TypeError, ValueError, ArithmeticError, AssertionError)
 _FIRST_WORD = re.compile(r"(?:\s|\(|/\*.*?\*/|--\s[^\n]*|#[^\n]*)*([A-Za-z]+)", re.DOTALL)
 
 
@@ -79,6 +83,8 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
         """The transactions that the server has named since somebody took them from here."""
         self.has_named = True
         """Whether the last answer was of the kind that names them: rows do not, nor refusals."""
+        self.has_ended = True
+        """Closed, or the server said something unasked: its goodbye, with or without an error packet."""
 
     @property
     def is_mariadb(self) -> bool:
@@ -102,18 +108,21 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
             raise
 
     def _watch(self, reader: Any) -> None:
-        """Have `ended` set when the other side closes; the reader tells nobody but who reads."""
+        """Have it known when the other side closes; the reader tells nobody but who reads."""
         feed_eof, set_exception = reader.feed_eof, reader.set_exception
 
         def at_eof() -> None:
             feed_eof()
+            self.has_ended = True
             self.ended.set()
 
         def at_error(error: BaseException) -> None:
             set_exception(error)
+            self.has_ended = True
             self.ended.set()
 
         reader.feed_eof, reader.set_exception = at_eof, at_error
+        self.has_ended = reader.eof_received or reader.exception() is not None
 
     async def keeps_ids(self) -> bool:
         """Whether the server gives transactions global ids and tells the session that made them."""
@@ -140,7 +149,17 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
 
     async def raw(self, sql: str | bytes, unbuffered: bool = False) -> Any:
         """Run a statement over this very connection, whatever `query` would do."""
-        return await aiomysql.Connection.query(self, sql, unbuffered=unbuffered)
+        if isinstance(sql, str):
+            sql = sql.encode(self._encoding, "surrogateescape")
+        before = self._result
+        is_read = before is None or not (before.has_next or before.unbuffered_active)
+        if is_read and self._writer and len(sql) < MAX_PACKET_LEN - 1:
+            self._next_seq_id = 1
+            self._writer.write((len(sql) + 1).to_bytes(3, "little") + QUERY + sql)
+        else:  # what is left of the answer before comes first
+            await self._execute_command(COMMAND.COM_QUERY, sql)
+        await self._read_query_result(unbuffered)
+        return self._affected_rows
 
     async def reset(self) -> None:
         await self._execute_command(COM_RESET_CONNECTION, "")
@@ -186,23 +205,46 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
 
     def cut(self) -> bytes | None:
         """The next packet's content, where it is whole in the reader's buffer, and no error; else None."""
+        if self._reader is None:
+            return None
         buffer = self._reader._buffer
         if len(buffer) > 4 and (number := buffer[3]) == self._next_seq_id:
             end = 4 + (buffer[0] | buffer[1] << 8 | buffer[2] << 16)
             if 4 < end <= len(buffer) and end - 4 < MAX_PACKET_LEN and buffer[4] != ERROR_PACKET:
                 data = bytes(memoryview(buffer)[4:end])
                 del buffer[:end]
-                if self._reader._paused:
-                    self._reader._maybe_resume_transport()
-                self._next_seq_id = (number + 1) & 0xFF
+                self.has_taken((number + 1) & 0xFF)
                 if len(data) == EOF_PACKET_LENGTH and data[0] == EOF_PACKET:
                     # aiomysql drops the status that ends an answer with rows: a transaction may be open.
                     self.server_status = data[3] | data[4] << 8
                 return data
         return None
 
+    def has_taken(self, number: int) -> None:
+        """Packets were taken from the reader's buffer; *number* is that of the next one."""
+        self._next_seq_id = number
+        if self._reader is not None and self._reader._paused:
+            self._reader._maybe_resume_transport()
+
+    async def wait(self) -> None:
+        """Return when something has arrived, or nothing will: then `packet` finds out why."""
+        try:
+            await self._reader._wait_for_data("wait")
+        except asyncio.CancelledError:
+            self._close_on_cancel()
+            raise
+        except OSError:
+            pass
+
+    @property
+    def shares_columns(self) -> bool:
+        """Whether values become what they become by default."""
+        return self.decoders is decoders and self.use_unicode and self._encoding == "utf8"
+
     async def packet(self) -> bytes:
         """The next packet's content; waits for it, and raises what an error says."""
+        if self._reader is None:
+            raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, "the connection was closed meanwhile")
         packet = await super()._read_packet()
         data: bytes = packet.get_all_data()
         if len(data) == EOF_PACKET_LENGTH and data[0] == EOF_PACKET:
@@ -230,11 +272,10 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
             self._writer.transport.abort()
         self.close()
 
-    @property
-    def has_ended(self) -> bool:
-        """Closed, or the server said something unasked: its goodbye, with or without an error packet."""
-        reader = self._reader
-        return reader is None or reader.eof_received or reader.exception() is not None
+    def close(self) -> None:
+        """Close it for good."""
+        self.has_ended = True
+        super().close()
 
 
 class Connection:
@@ -270,7 +311,7 @@ class Connection:
     @property
     def closed(self) -> bool:
         """Closed, or the server has closed it."""
-        return bool(self._protocol.has_ended)
+        return self._protocol.has_ended
 
     async def ended(self) -> None:
         """Return as soon as the server has closed it, also while nothing is asked."""
@@ -324,9 +365,8 @@ class Connection:
         result = await self._run(sql, args, lost)
         if result.rows is None:
             return Rows((), self.server)
-        names = _column_names(result.fields)
-        rows = (Row(zip(names, row, strict=False), self.server) for row in result.rows)
-        return Rows(rows, self.server)
+        names, server = result.head.names, self.server
+        return Rows([Row(zip(names, row, strict=False), server) for row in result.rows], server)
 
     async def take_token(self, may_write: bool = True) -> str:
         """The transactions of all statements since the last call, "" for none.
@@ -409,7 +449,7 @@ class Connection:
                 self._busy = False
                 raise refusal from None
             self.drop()
-            if isinstance(error, (pymysql.MySQLError, OSError, EOFError)):
+            if isinstance(error, (pymysql.MySQLError, OSError, EOFError, *NO_ANSWER)):
                 self._busy = False  # the server closed it, so it has nothing left to be killed
                 raise lost(f"{self.server}: {_reason(error)}{_hint(lost)}") from None
             raise
@@ -483,8 +523,7 @@ async def connect(dsn: Dsn, timeout: float, make: Callable[[Dsn], Wire] = _wire)
             await protocol.open()
     except (pymysql.MySQLError, OSError, EOFError) as error:
         raise connect_failed(error, dsn.name) from None
-    except (struct.error, IndexError, ValueError, AssertionError):
-        # What the driver raises over a greeting that is none.
+    except NO_ANSWER:
         raise ConnectFailed(f"{dsn.name}: does not speak MySQL's protocol") from None
     return Connection(dsn, protocol, asyncio.get_running_loop().time())
 
@@ -493,13 +532,6 @@ def _escaped(args: Sequence[Any] | Mapping[str, Any], protocol: Wire) -> Any:
     if isinstance(args, Mapping):
         return {name: protocol.escape(value) for name, value in args.items()}
     return tuple(protocol.escape(value) for value in args)
-
-
-def _column_names(fields: Sequence[Any]) -> list[str]:
-    names: list[str] = []
-    for field in fields:
-        names.append(f"{field.table_name}.{field.name}" if field.name in names else field.name)
-    return names
 
 
 def _verb(text: str) -> str:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import aiomysql
+import pymysql
 import pytest
 
 from lbkit.errors import QueryFailed
@@ -49,6 +50,19 @@ async def test_an_answer_is_as_aiomysql_reads_it(pair: LivePair, sql: str) -> No
     finally:
         plain.close()
         await ours.close()
+
+
+async def test_answers_that_begin_alike(pair: LivePair) -> None:
+    """They take turns under one key; and so many columns that the packets' numbers begin again."""
+    connection = await connect(Dsn.parse(pair.primary.dsn), 5)
+    many = ", ".join(f"{number} AS c{number}" for number in range(300))
+    for _ in range(3):
+        assert await connection.fetch("SELECT 1 AS a, 2 AS b") == [{"a": 1, "b": 2}]
+        assert await connection.fetch("SELECT 1 AS a, 'x' AS b") == [{"a": 1, "b": "x"}]
+        assert await connection.fetch(f"SELECT {many}") == [{f"c{number}": number for number in range(300)}]
+        twice = "SELECT t.x, u.x FROM (SELECT 1 AS x) t, (SELECT 2 AS x) u"
+        assert await connection.fetch(twice) == [{"x": 1, "u.x": 2}]
+    await connection.close()
 
 
 async def test_an_error_among_the_rows(pair: LivePair) -> None:
@@ -106,15 +120,24 @@ async def test_an_answer_in_small_pieces(pair: LivePair) -> None:
 
 async def test_known_columns_take_bounded_memory(pair: LivePair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answers, "MOST_KNOWN", 10)
+    answers._columns.clear()
+    answers._heads.clear()
     connection = await connect(Dsn.parse(pair.primary.dsn), 5)
     for number in range(50):
         await connection.fetch(f"SELECT {number} AS c{number}")
-        assert len(answers._shared) <= 10
+        assert len(answers._columns) <= 10
+        assert len(answers._heads) <= 10
     await connection.close()
 
 
 def test_read_row() -> None:
     data = b"\x011\xfb\x00\xfc\x03\x00abc"
     readers = [("ascii", int), ("ascii", None), ("ascii", None), (None, None)]
-    assert read_row(data, readers) == (1, None, "", b"abc")
-    assert math.isclose(read_row(b"\x031.5", [("ascii", float)])[0], 1.5)
+    assert read_row(data, 0, len(data), readers) == (1, None, "", b"abc")
+    assert math.isclose(read_row(b"\x031.5", 0, 4, [("ascii", float)])[0], 1.5)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x02", b"\x011\x01", b"\x011\x012\x013", b"\xff1", b"\xfc\x05"])
+def test_what_is_no_row_of_two_columns(data: bytes) -> None:
+    with pytest.raises(pymysql.InternalError, match="not as long as its columns"):
+        read_row(data, 0, len(data), [("ascii", None), ("ascii", None)])

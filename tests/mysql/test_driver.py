@@ -208,3 +208,20 @@ async def test_a_procedure_with_several_results_leaves_the_connection_in_step(co
 
 async def test_flavour(connection: Connection, pair: LivePair) -> None:
     assert connection.is_mariadb is (pair.flavour == "mariadb")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"\1\0\0\1\2" + b"\x03\0\0\2abc",  # a column that describes nothing
+        b"\1\0\0\1\xfb",  # it asks for a file
+        b"\x05\0\0\x07\xfe\0\0\2\0",  # a packet out of its order
+        b"\2\0\0\1\0\0",  # an OK packet that ends early
+    ],
+)
+async def test_an_answer_that_is_none_is_a_lost_connection(pair: LivePair, answer: bytes) -> None:
+    connection = await connect(Dsn.parse(pair.primary.dsn), 5)
+    connection.wire._reader._buffer.extend(answer)
+    with pytest.raises(ConnectionLost):
+        await connection.fetch("SELECT 1")
+    assert connection.closed
