@@ -11,15 +11,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from lbkit.errors import ConnectFailed, ConnectionLost, LbkitError, PromotionRefused, QueryFailed
 from lbkit.mysql.dialect import Statement, dialect_of
 from lbkit.mysql.driver import Connection, connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Observation
 from lbkit.mysql.plan import (
     Apply,
+    Approach,
     CatchUp,
     Clone,
     Close,
@@ -46,6 +49,7 @@ __all__ = ["Performer", "StepLimits", "step_text"]
 log = logging.getLogger("lbkit.mysql")
 
 QUIET, QUIET_LOOKS = 0.02, 50  # seconds between two looks at what sessions do, and how many
+NEAR = 0.02  # seconds behind
 POLL = 0.005  # seconds between two looks at how far a server is
 UNKNOWN_VARIABLE = 1193  # the plugin is not there, so there is nothing to be switched off
 GONE_TO_CLONE = 3707  # the clone is complete; the server ended and whoever supervises it starts it again
@@ -59,6 +63,8 @@ class StepLimits:
     """For a step that only has to be told to a server."""
     apply: float = 60.0
     """For carrying out the relay log before a replica is promoted."""
+    approach: float = 3.0
+    """For a moment to come in which the new primary is close behind, in a planned switchover."""
     close: float = 2.0
     """For writes in progress to end, and for the new primary to catch up, in a planned switchover."""
     clone: float = 600.0
@@ -147,6 +153,8 @@ class Performer:
         match step:
             case Apply():
                 return self.limits.apply
+            case Approach():
+                return self.limits.approach + self.limits.step
             case Close() | CatchUp():
                 return self.limits.close
             case Clone():
@@ -165,10 +173,12 @@ class Performer:
                 await self._confirm(server, others)
             case Apply():
                 received = (await self._look(server)).received
-                await self._until(server, lambda seen: received <= seen.executed)
+                await self._until(server, partial(_has, received))
+            case Approach(source=source):
+                await self._approach(server, source)
             case CatchUp(source=source):
                 executed = (await self._look(source)).executed
-                await self._until(server, lambda seen: executed <= seen.executed)
+                await self._until(server, partial(_has, executed))
             case Detach():
                 await self._run(server, words.detach)
             case Forget():
@@ -202,6 +212,23 @@ class Performer:
             if not theirs <= received:
                 lacks = (theirs - received).count
                 raise PromotionRefused(f"{other} has {lacks} transactions that {server} lacks")
+
+    async def _approach(self, server: str, source: str) -> None:
+        """As far as a replica is behind, so long would nobody take writes: wait for a good moment."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self.limits.approach
+        while loop.time() < until:
+            executed = (await self._look(source)).executed
+            asked = loop.time()
+            try:
+                async with asyncio.timeout_at(until):
+                    await self._until(server, partial(_has, executed))
+            except TimeoutError:
+                self._drop(server)
+                break
+            if loop.time() - asked <= NEAR:
+                return
+        log.info("%s does not come close to %s; going on all the same", server, source)
 
     async def _protect(self, server: str, on: bool) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)
@@ -332,6 +359,10 @@ class Performer:
             held.drop()
 
 
+def _has(transactions: GtidSet, seen: Observation) -> bool:
+    return transactions <= seen.executed
+
+
 def _is_connected(seen: Observation) -> bool:
     return seen.link is not None and seen.link.connected
 
@@ -348,6 +379,8 @@ def step_text(step: Step) -> str:
             return f"confirm that {name} has all that the others have"
         case Apply():
             return f"wait until {name} has carried out what it received"
+        case Approach():
+            return f"wait until {name} is close behind {step.source}"
         case CatchUp():
             return f"wait until {name} has all that {step.source} has"
         case Detach():

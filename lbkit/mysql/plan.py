@@ -30,6 +30,7 @@ from lbkit.mysql.observation import Observation, Reach
 
 __all__ = [
     "Apply",
+    "Approach",
     "CatchUp",
     "Clone",
     "Close",
@@ -83,6 +84,14 @@ class Apply:
     """Wait until *server* has carried out all that it received."""
 
     server: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approach:
+    """Wait, but not for ever, until *server* is close behind *source*, which goes on to take writes."""
+
+    server: str
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +189,7 @@ Step: TypeAlias = (
     | Receive
     | Confirm
     | Apply
+    | Approach
     | CatchUp
     | Detach
     | Forget
@@ -419,8 +429,8 @@ def _swap(
         if one.answers and one not in (old, new) and not _has(diagnosis, one.name, Trouble.ERRANT)
     ]
     # What takes long and can be done while the old primary still takes writes is done first.
-    steps: list[Step] = [Prepare(old.name, new.name), Close(old.name), CatchUp(new.name, old.name)]
-    steps.append(Detach(new.name))
+    steps: list[Step] = [Prepare(old.name, new.name), Approach(new.name, old.name), Close(old.name)]
+    steps += [CatchUp(new.name, old.name), Detach(new.name)]
     if protect:
         # The old primary follows before the new one is opened: then its first write is waited for, too. Its
         # own source side goes off last, because that takes MySQL a second: it receives all the same.

@@ -11,6 +11,7 @@ from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.performer import Performer, StepLimits, step_text
 from lbkit.mysql.plan import (
     Apply,
+    Approach,
     CatchUp,
     Clone,
     Close,
@@ -28,10 +29,12 @@ from lbkit.mysql.plan import (
     Step,
     StopReceiving,
 )
-from tests.support.databases import LivePair
+from lbkit.mysql.router import Router
+from tests.support.databases import LivePair, stalled
 
 ALL: list[Step] = [
-    StopReceiving("a"), Confirm("a", ("b",)), Apply("a"), CatchUp("a", "b"), Detach("a"), Forget("a"), Protect("a", True),
+    StopReceiving("a"), Confirm("a", ("b",)), Apply("a"), Approach("a", "b"), CatchUp("a", "b"), Detach("a"),
+    Forget("a"), Protect("a", True),
     Close("a"), Fence("a"), Open("a"), Follow("a", "b"), Prepare("a", "b"), Start("a"), Clone("a", "b"), Elect("a"),
 ]  # fmt: skip
 
@@ -138,6 +141,20 @@ async def test_a_server_that_is_not_closed_in_time_is_open_after_the_undo(manage
     assert int(rows[0]["closed"]) == 0
     await blocker.close()
     await looker.close()
+
+
+async def test_a_replica_that_does_not_come_close_is_not_waited_for_for_ever(
+    managed_pair: LivePair, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "lbkit.mysql")
+    plan = Plan("test", (Approach(managed_pair.replica.name, managed_pair.primary.name),))
+    async with performer_for(managed_pair, approach=0.3) as performer, Router(managed_pair.dsns) as router:
+        await performer.perform(plan)
+        assert "does not come close" not in caplog.text
+        async with stalled(managed_pair):
+            await router.execute("CREATE TABLE IF NOT EXISTS behind (id INT)")
+            await performer.perform(plan)
+            assert "does not come close" in caplog.text
 
 
 async def test_mariadb_cannot_clone(managed_pair: LivePair) -> None:

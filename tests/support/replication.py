@@ -13,6 +13,7 @@ from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Link, Observation, Reach, SemiSync
 from lbkit.mysql.plan import (
     Apply,
+    Approach,
     CatchUp,
     Clone,
     Close,
@@ -184,6 +185,9 @@ class Servers:
                         raise StepFailed(step)
             case Apply():
                 node.executed |= node.received
+            case Approach(source=source):
+                if not self.nodes[source].up:
+                    raise StepFailed(step)
             case CatchUp(source=source):
                 if not self.connected(node) or not self.nodes[source].up:
                     raise StepFailed(step)
