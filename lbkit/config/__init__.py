@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lbkit.config.etcd import EtcdConfig
 from lbkit.config.loader import load, load_text, loads, read_text
 from lbkit.config.mysql import MysqlConfig
 from lbkit.config.schema import (
@@ -38,6 +39,7 @@ __all__ = [
     "Catalog",
     "CertificateConfig",
     "Config",
+    "EtcdConfig",
     "FieldRulesConfig",
     "FilesConfig",
     "FirewallConfig",

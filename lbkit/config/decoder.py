@@ -45,9 +45,9 @@ class Problems:
         self.lines: list[str] = []
         self._paths: set[str] = set()
 
-    def add(self, path: str, message: str) -> None:
-        """One line: the key path and what is wrong there."""
-        self._paths.add(path)
+    def add(self, path: str, message: str, *, missing: str = "") -> None:
+        """One line: the key path and what is wrong there. *missing*: a key that the table there lacks."""
+        self._paths.add(key_path(path, missing) if missing else path)
         line = f"{path}: {message}" if path else message
         # A name or value may hold anything, also a line feed or what a terminal obeys.
         self.lines.append("".join(char if char.isprintable() else ascii(char)[1:-1] for char in line))
@@ -154,7 +154,7 @@ def _decode_table(
                 _stand_in(field, hints[field.name], key_path(path, key)) if item is INVALID else item
             )
         elif _is_required(field):
-            problems.add(path, f'missing key "{key}"')
+            problems.add(path, f'missing key "{key}"', missing=key)
             decoded[field.name] = _stand_in(field, hints[field.name], key_path(path, key))
     try:
         return kind(**decoded)
@@ -176,6 +176,8 @@ def _stand_in(field: dataclasses.Field[Any], kind: Any, path: str) -> Any:
         return field.default_factory()
     if kind is int or kind is float:
         return kind(1)  # within the bounds of all that is required
+    if typing.get_origin(kind) is tuple:
+        return ()
     # Different for each key, so that it is no duplicate of another one.
     return Address(path=path) if kind is Address else path
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lbkit.config.decoder import Problems, decode, key_path
 from lbkit.config.mysql import check_mysql, resolve_mysql
+from lbkit.config.pool_tls import check_pool_tls
 from lbkit.config.schema import (
     Catalog,
     CertificateConfig,
@@ -453,18 +454,9 @@ def _check_redirect(listener: ListenerConfig, path: str, problems: Problems) -> 
         problems.add(here, 'leaves nothing for "pool": leave one of them out, or use [[routes]]')
 
 
-def _check_pool_tls(tls: PoolTlsConfig, path: str, problems: Problems) -> None:
-    if not tls.verify and tls.ca is not None:
-        problems.add(f"{path}.ca", "has no effect with verify = false")
-    if tls.key is not None and tls.certificate is None:
-        problems.add(f"{path}.key", 'has no effect without "certificate"')
-    if tls.server_name and (not is_name_pattern(tls.server_name) or tls.server_name.startswith("*")):
-        problems.add(f"{path}.server_name", f'"{tls.server_name}" is not a host name')
-
-
 def _check_pool(pool: PoolConfig, path: str, problems: Problems) -> None:
     if pool.tls is not None:
-        _check_pool_tls(pool.tls, f"{path}.tls", problems)
+        check_pool_tls(pool.tls, f"{path}.tls", problems)
     if not pool.servers and not problems.has(f"{path}.servers"):
         problems.add(f"{path}.servers", "a pool needs at least one server")
     _check_bounds(pool.retries, 0, 100, f"{path}.retries", problems)

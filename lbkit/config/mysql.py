@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lbkit.config.decoder import Problems, key_path
+from lbkit.config.etcd import EtcdConfig, check_addresses, check_etcd, resolve_etcd
 from lbkit.config.values import Duration
 from lbkit.server import Address
 
@@ -27,6 +28,9 @@ class MysqlConfig:
     is begun for `recovery_block`. A server is looked at every `interval`, at most `timeout` long. `clone`
     replaces one with errant transactions by a copy of the primary (MySQL only). A replica more than `max_lag`
     behind is told of. `apply_timeout` bounds the wait for a replica's relay log before it is promoted.
+
+    Of several processes that watch the same servers one acts: who holds a lock on more than half of the
+    replicas (GET_LOCK), or with `etcd` a key there; then nobody acts while etcd cannot be reached.
     """
 
     user: str
@@ -44,6 +48,7 @@ class MysqlConfig:
     clone: bool = False
     max_lag: Duration = Duration(10)
     apply_timeout: Duration = Duration(60)
+    etcd: EtcdConfig | None = None
 
 
 def resolve_mysql(config: Mapping[str, MysqlConfig], folder: Path) -> dict[str, MysqlConfig]:
@@ -55,6 +60,8 @@ def resolve_mysql(config: Mapping[str, MysqlConfig], folder: Path) -> dict[str, 
             for key in ("password_file", "replication_password_file")
             if (value := getattr(item, key)) is not None
         }
+        if item.etcd is not None:
+            files["etcd"] = resolve_etcd(item.etcd, folder)
         found[name] = replace(item, **files)
     return found
 
@@ -75,16 +82,12 @@ def check_mysql(config: Mapping[str, MysqlConfig], problems: Problems) -> None:
         for key in ("interval", "timeout", "max_lag", "apply_timeout"):
             if getattr(item, key) <= 0:
                 problems.add(f"{path}.{key}", "must be more than 0")
+        if item.etcd is not None:
+            check_etcd(item.etcd, f"{path}.etcd", problems)
 
 
 def _check_servers(item: MysqlConfig, path: str, problems: Problems) -> None:
     if not item.servers and not problems.has(f"{path}.servers"):
         problems.add(f"{path}.servers", "a database needs at least one server")
-    seen: dict[Address, str] = {}
-    for index, address in enumerate(item.servers):
-        here = key_path(f"{path}.servers", index)
-        if address.path or not address.port:
-            problems.add(here, f'"{address}": other servers must reach it: a host and a port are needed')
-        elif address in seen:
-            problems.add(here, f"{address} is {seen[address]} already")
-        seen.setdefault(address, here)
+    needed = "other servers must reach it: a host and a port are needed"
+    check_addresses(item.servers, f"{path}.servers", needed, problems)

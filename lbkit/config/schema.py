@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lbkit.config.mysql import MysqlConfig
+from lbkit.config.pool_tls import PoolTlsConfig
 from lbkit.config.values import Duration, KeySource
 from lbkit.config.web import RewriteConfig, RouteConfig
 from lbkit.firewall import Network, Rate
@@ -198,23 +199,6 @@ class TlsConfig:
         if self.alpn is None:
             return ("h2", "http/1.1") if mode == "http" else ()
         return self.alpn
-
-
-@dataclass(frozen=True, slots=True)
-class PoolTlsConfig:
-    """``[pools.NAME.tls]``: connections to the servers are secured.
-
-    A server must have a certificate that is signed by one of `ca`, by default by one of the system's
-    authorities, for `server_name`, by default the host of its address; with `verify` false any will do.
-    `certificate` and `key` are what is shown to servers that ask for one.
-    """
-
-    ca: Path | None = None
-    server_name: str = ""
-    verify: bool = True
-    minimum_version: Literal["1.2", "1.3"] = "1.2"
-    certificate: Path | None = None
-    key: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
