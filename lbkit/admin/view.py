@@ -149,16 +149,19 @@ def _database_families(view: View) -> list[Family]:
     primary = Family("lbkit_mysql_primary", "1 for the server that takes writes.", "gauge", labels)
     up = Family("lbkit_mysql_up", "1 where the server answers.", "gauge", labels)
     lag = Family("lbkit_mysql_lag_seconds", "Behind the primary; absent is unknown.", "gauge", labels)
+    lock = Family("lbkit_mysql_lock_ok", "0 where nobody could act: etcd is gone.", "gauge", ["database"])
     for database in view.databases:
         healthy.add([database["name"]], database["healthy"])
         promotions.add([database["name"]], database["promotions"])
+        if database["lock"]:
+            lock.add([database["name"]], not database["lock"]["obstacle"])
         for server in database["servers"]:
             where = [database["name"], server["name"]]
             primary.add(where, server["name"] == database["primary"])
             up.add(where, server["reach"] == "answers")
             if server["lag"] is not None:
                 lag.add(where, server["lag"])
-    return [healthy, promotions, primary, up, lag]
+    return [healthy, promotions, primary, up, lag, lock]
 
 
 def _listener_families(view: View) -> list[Family]:

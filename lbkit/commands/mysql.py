@@ -17,8 +17,9 @@ from lbkit.commands.output import table_console
 from lbkit.config import load
 from lbkit.errors import ConfigError, PromotionRefused
 from lbkit.mysql import Dsn
-from lbkit.mysql.diagnosis import diagnose
+from lbkit.mysql.diagnosis import Diagnosis, diagnose
 from lbkit.mysql.failover import Failover, FailoverOptions
+from lbkit.mysql.failover_lock import LockState
 from lbkit.mysql.observation import Observation, Reach
 from lbkit.mysql.performer import step_text
 from lbkit.mysql.plan import OnPossibleLoss, Plan, plan
@@ -65,19 +66,19 @@ def _database(command: F) -> F:
 @_database
 @click.option("--json", "as_json", is_flag=True, help="Everything as JSON on stdout.")
 def status(where: tuple[str, ...], name: str | None, as_json: bool) -> None:
-    """Show roles, lag and what is the matter. Exit 0 when all is well, else 1.
+    """Show roles, lag, the lock of failovers and what is the matter. Exit 0 when all is well, else 1.
 
     \b
     lbkit mysql status lbkit.toml
     lbkit mysql status mysql://admin:secret@db1 mysql://admin:secret@db2
     """
     failover = _failover(where, name)
-    found = _once(failover, failover.look)
+    found, lock = _once(failover, lambda: _look(failover))
     if as_json:
         click.echo(json.dumps(failover.status(), indent=2))
     else:
         _show(failover)
-    sys.exit(0 if found.healthy else 1)
+    sys.exit(0 if found.healthy and not lock.obstacle else 1)
 
 
 @mysql_command.command("promote")
@@ -115,7 +116,7 @@ def drill(where: tuple[str, ...], name: str | None, as_json: bool) -> None:
     Exit 1 where nobody could take over.
     """
     failover = _failover(where, name)
-    _once(failover, failover.look)
+    _once(failover, lambda: _look(failover))
     report = drill_report(failover)
     if as_json:
         click.echo(json.dumps(report, indent=2))
@@ -140,13 +141,15 @@ def drill_report(failover: Failover) -> dict[str, Any]:
         "transactions_at_risk": None,
         "expected_seconds": None,
         "steps": [],
+        "lock": failover.lock_state.as_data() if failover.lock_state else None,
     }
     before = next((one for one in seen if one.name == diagnosis.primary and one.writable), None)
     if before is None:
         report["blockers"] = [f"there is no primary that could die: {diagnosis.reason}"]
         return report
     made = _rehearse(before, failover, report)
-    if made is None or made.promotes is None:
+    report["blockers"] += _lock_blockers(failover)
+    if made is None or made.promotes is None or report["blockers"]:
         return report
     candidate = next(one for one in seen if one.name == made.promotes)
     lag = candidate.link.lag if candidate.link and candidate.link.lag else 0.0
@@ -157,6 +160,14 @@ def drill_report(failover: Failover) -> dict[str, Any]:
         "expected_seconds": round(NOTICED + PROMOTED + lag, 2),
         "steps": [step_text(step) for step in made.steps],
     }
+
+
+def _lock_blockers(failover: Failover) -> list[str]:
+    lock = failover.lock_state
+    if lock is None:
+        return []
+    acting = [f"another lbkit acts: the lock is held by {lock.holder}"] if lock.holder else []
+    return [f"the lock on {lock.kept_on}: {lock.obstacle}"] if lock.obstacle else acting
 
 
 def _rehearse(before: Observation, failover: Failover, report: dict[str, Any]) -> Plan | None:
@@ -201,6 +212,10 @@ def _failover(where: tuple[str, ...], name: str | None) -> Failover:
     return make_failover(chosen, dataclasses.replace(config[chosen], failover="off"))
 
 
+async def _look(failover: Failover) -> tuple[Diagnosis, LockState]:
+    return await failover.look(), await failover.look_at_lock()
+
+
 T = TypeVar("T")
 
 
@@ -228,6 +243,8 @@ def _show(failover: Failover) -> None:
     console = table_console()
     console.print(table)
     console.print(state["reason"], soft_wrap=True)
+    if failover.lock_state:
+        console.print(f"lock: {failover.lock_state}", soft_wrap=True)
     if state["to_do"]:
         console.print(f"to do: {state['to_do']}", soft_wrap=True)
 

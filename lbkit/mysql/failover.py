@@ -24,6 +24,7 @@ from lbkit.mysql.diagnosis import Diagnosis, Verdict, diagnose
 from lbkit.mysql.dialect import dialect_of
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.failover_lock import FailoverLock, LockState
 from lbkit.mysql.majority_lock import MajorityLock
 from lbkit.mysql.observation import Observation
 from lbkit.mysql.performer import Performer, StepLimits
@@ -39,6 +40,7 @@ ASK_AGAIN = 5.0  # seconds between two times that replicas are told to connect a
 REPAIR_AGAIN = 5.0  # seconds after a repair that failed
 YOUNG = 0.25  # seconds before a state is told that most often passes by itself, or asked about
 PASSING = (Verdict.PRIMARY_UNREACHABLE, Verdict.NO_PRIMARY, Verdict.SPLIT)
+LOOK_AT_LOCK = 5.0  # seconds between two looks at a lock that is not on the servers
 SOON = 0.05  # seconds to the next look while it is being found out whether a primary is dead
 
 
@@ -75,7 +77,8 @@ class Failover:
     SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION SLAVE, and with `clone` CLONE_ADMIN and
     BACKUP_ADMIN).
     *replication*: user and password with which replicas log in; None is those of the DSNs. *addresses*: where
-    replicas follow a server, where that is not the address of its DSN.
+    replicas follow a server, where that is not the address of its DSN. *lock* lets one of several that watch
+    the same servers act: by default one on the servers (`MajorityLock`); see `lbkit.mysql.etcd_lock`, too.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class Failover:
         name: str = "main",
         replication: tuple[str, str] | None = None,
         addresses: Mapping[str, Address] | None = None,
+        lock: FailoverLock | None = None,
     ) -> None:
         if not dsns:
             raise ConfigError("servers: at least one database server is needed")
@@ -100,6 +104,8 @@ class Failover:
         self._addresses = {**{dsn.name: dsn.address for dsn in dsns}, **(addresses or {})}
         self._account = replication or (dsns[0].user, dsns[0].password)
         self._watch = Watch(dsns, self.options.interval, self.options.timeout)
+        self._lock: FailoverLock = lock or MajorityLock(self._dsns, self.options.timeout)
+        self._lock_state: LockState | None = None
         self._primary: str | None = None
         self._diagnosis: Diagnosis | None = None
         self._since = 0.0
@@ -109,6 +115,7 @@ class Failover:
         self._acting = asyncio.Lock()
         self._told: tuple[Verdict, str] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._lock_task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Failover:
         await self.start()
@@ -127,19 +134,39 @@ class Failover:
             await self._watch.stop()
             raise
         self._task = asyncio.create_task(self._run())
+        if self._lock.apart:
+            self._lock_task = asyncio.create_task(self._watch_lock())
         self._diagnose()
 
     async def stop(self) -> None:
         """Stop watching. A plan at work is given up, and undone unless it may have opened a server."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._task, self._lock_task) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._watch.stop()
 
     async def look(self) -> Diagnosis:
         """One look at all servers without `start`, for a command."""
         await self._watch.look_once()
         return self._diagnose()
+
+    async def look_at_lock(self) -> LockState:
+        """Whether it could act now, and who acts; changes nothing."""
+        primary = self._diagnosis.primary if self._diagnosis else None
+        before = self._lock_state
+        found = await self._lock.look({one.name for one in self.observations if one.answers}, primary)
+        self._lock_state = found
+        if self._lock_task and found.obstacle and not (before and before.obstacle):
+            log.warning("%s: no failover until the lock can be taken: %s", self.name, found.obstacle)
+        elif before and before.obstacle and not found.obstacle:
+            log.info("%s: the lock can be taken again", self.name)
+        return found
+
+    @property
+    def lock_state(self) -> LockState | None:
+        """What `look_at_lock` found last; None before it."""
+        return self._lock_state
 
     @property
     def diagnosis(self) -> Diagnosis:
@@ -186,9 +213,16 @@ class Failover:
             "reason": diagnosis.reason if diagnosis else "",
             "to_do": diagnosis.to_do if diagnosis else "",
             "refusal": self.refusal,
+            "lock": self._lock_state.as_data() if self._lock_state else None,
             "promotions": self.promotions,
             "servers": servers,
         }
+
+    async def _watch_lock(self) -> None:
+        """That nobody could act is told before somebody must."""
+        while True:
+            await self.look_at_lock()
+            await asyncio.sleep(LOOK_AT_LOCK)
 
     # ------------------------------------------------------------------------------------ rounds
 
@@ -320,7 +354,7 @@ class Failover:
         return done
 
     async def _act(self, diagnosis: Diagnosis, make: Any) -> Plan | str:
-        lock = MajorityLock(self._dsns, self.options.timeout)
+        lock = self._lock
         answering = {one.name for one in self.observations if one.answers}
         if reason := await lock.take(answering, diagnosis.primary):
             return reason

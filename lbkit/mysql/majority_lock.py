@@ -16,7 +16,7 @@ A holder whose connection to a server has ended holds nothing there any more: `h
 a majority, and is asked before each step. The lock keeps two from getting in each other's way; that no two
 primaries take writes is the plan's own property and does not rest on it (`lbkit.mysql.plan`).
 
-Rejected: a lease in etcd, which would be one more service to run and to lose.
+`lbkit.mysql.etcd_lock` is the other way, for those who run etcd, and says what each of them costs.
 """
 
 from __future__ import annotations
@@ -27,26 +27,32 @@ from collections.abc import Mapping
 from lbkit.errors import LbkitError
 from lbkit.mysql.driver import Connection, connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.failover_lock import LockState
 
 __all__ = ["MajorityLock"]
 
 NAME = "lbkit.failover"
+HOLDER = (
+    "SELECT IS_USED_LOCK(%s) AS id,"
+    " (SELECT host FROM information_schema.processlist WHERE id = IS_USED_LOCK(%s)) AS host"
+)
 
 
 class MajorityLock:
-    """``take``, act while `held`, ``release``. *dsns* are all servers by name; *timeout* bounds each step."""
+    """A `FailoverLock`. *dsns* are all servers by name; *timeout* bounds each step."""
+
+    apart = False
 
     def __init__(self, dsns: Mapping[str, Dsn], timeout: float) -> None:
         self._dsns = dsns
         self._timeout = timeout
         self._holding: dict[str, Connection] = {}
-        self._needed = 0
+        self._needed = 1
         self._voters: set[str] = set()
 
     async def take(self, answering: set[str], primary: str | None) -> str:
         """Lock the servers of *answering*; "" when it is held now, else the reason why not."""
-        self._voters = {name for name in self._dsns if name != primary}
-        self._needed = len(self._voters) // 2 + 1
+        self._voters, self._needed = self._majority(primary)
         try:
             outcomes = await asyncio.gather(*(self._lock(name) for name in sorted(answering)))
         except BaseException:
@@ -61,7 +67,7 @@ class MajorityLock:
         await self.release()
         if refused:
             return "; ".join(refused)
-        return f"more than half of {', '.join(sorted(self._voters))} must be reached"
+        return _too_few(self._voters)
 
     @property
     def held(self) -> bool:
@@ -74,6 +80,35 @@ class MajorityLock:
         holding, self._holding = self._holding, {}
         # The end of a connection is the end of its locks, also where the server does not answer just now.
         await asyncio.gather(*(connection.close() for connection in holding.values()))
+
+    async def look(self, answering: set[str], primary: str | None) -> LockState:
+        """Who holds it on *answering*, and whether these are enough to take it."""
+        voters, needed = self._majority(primary)
+        names = sorted(answering)
+        found = await asyncio.gather(*(self._holder(name) for name in names))
+        reached = {name for name, holder in zip(names, found, strict=True) if holder is not None}
+        obstacle = "" if len(reached & voters) >= needed else _too_few(voters)
+        return LockState("servers", "; ".join(holder for holder in found if holder), obstacle)
+
+    def _majority(self, primary: str | None) -> tuple[set[str], int]:
+        """The servers that count, and how many of them are more than half."""
+        voters = {name for name in self._dsns if name != primary}
+        return voters, len(voters) // 2 + 1
+
+    async def _holder(self, name: str) -> str | None:
+        """Who holds it on server *name*, "" where nobody does; None where it cannot be reached."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                connection = await connect(self._dsns[name], self._timeout)
+                try:
+                    rows = await connection.fetch(HOLDER, (NAME, NAME))
+                finally:
+                    connection.drop()
+        except (LbkitError, TimeoutError):
+            return None
+        if rows[0]["id"] is None:
+            return ""
+        return f"session {rows[0]['id']} of {name} from {rows[0]['host'] or 'an unknown host'}"
 
     async def _lock(self, name: str) -> str:
         """ "" when it is locked, or is no obstacle because it cannot be reached."""
@@ -92,3 +127,7 @@ class MajorityLock:
             return ""
         await connection.close()
         return f"another lbkit acts: it holds the lock on {name}"
+
+
+def _too_few(voters: set[str]) -> str:
+    return f"more than half of {', '.join(sorted(voters))} must be reached"

@@ -8,11 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lbkit.config.etcd import EtcdConfig
 from lbkit.config.mysql import MysqlConfig
 from lbkit.errors import ConfigError
 from lbkit.mysql import Dsn
+from lbkit.mysql.etcd import Etcd
+from lbkit.mysql.etcd_lock import EtcdLock
 from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.performer import StepLimits
+from lbkit.tls.client import ClientTls
 
 __all__ = ["Databases", "make_failover", "make_failovers"]
 
@@ -60,7 +64,7 @@ async def _watch(failover: Failover) -> None:
 
 
 def make_failovers(configs: Mapping[str, MysqlConfig]) -> dict[str, Failover]:
-    """One for each, not started. Raises ConfigError with every password that cannot be had."""
+    """One for each, not started. Raises ConfigError with every secret that cannot be had."""
     made: dict[str, Failover] = {}
     problems: list[str] = []
     for name, config in configs.items():
@@ -74,7 +78,7 @@ def make_failovers(configs: Mapping[str, MysqlConfig]) -> dict[str, Failover]:
 
 
 def make_failover(name: str, config: MysqlConfig) -> Failover:
-    """Of one table. Raises ConfigError where a password cannot be had."""
+    """Of one table. Raises ConfigError where a password or a certificate cannot be had."""
     path = f"mysql.{name}"
     password = _password(config.password_env, config.password_file, f"{path}.password")
     dsns = [Dsn(server.host, server.port, config.user, password) for server in config.servers]
@@ -93,7 +97,15 @@ def make_failover(name: str, config: MysqlConfig) -> Failover:
         max_lag=config.max_lag,
         limits=StepLimits(apply=config.apply_timeout),
     )
-    return Failover(dsns, options, name=name, replication=replication)
+    lock = None if config.etcd is None else _etcd_lock(config.etcd, name, config.timeout, f"{path}.etcd")
+    return Failover(dsns, options, name=name, replication=replication, lock=lock)
+
+
+def _etcd_lock(config: EtcdConfig, name: str, timeout: float, path: str) -> EtcdLock:
+    password = _password(config.password_env, config.password_file, f"{path}.password")
+    tls = None if config.tls is None else ClientTls(config.tls, f"{path}.tls")
+    etcd = Etcd(config.servers, timeout, user=config.user, password=password, tls=tls)
+    return EtcdLock(etcd, config.key or f"lbkit/failover/{name}", int(config.ttl))
 
 
 def _password(env: str, file: Path | None, where: str) -> str:

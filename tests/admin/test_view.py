@@ -105,9 +105,15 @@ def test_databases() -> None:
         {"name": "db2", "reach": "refused", "lag": None},
     ]
     database = {"name": "main", "healthy": False, "promotions": 2, "primary": "db1", "servers": servers}
-    view = replace(make_view(), databases=[database])
+    lock = {"kept_on": "etcd", "holder": "", "obstacle": "etcd does not answer"}
+    watched = {**database, "name": "watched", "lock": lock}
+    view = replace(make_view(), databases=[{**database, "lock": None}, watched])
     assert status(view)["mysql"]["main"]["primary"] == "db1"
     found = {family.name: dict(family.samples) for family in families(view)}
+    assert found["lbkit_mysql_lock_ok"] == {("watched",): 0}
+    found = {
+        name: {key: value for key, value in of.items() if key[:1] == ("main",)} for name, of in found.items()
+    }
     assert found["lbkit_mysql_healthy"] == {("main",): 0}
     assert found["lbkit_mysql_promotions"] == {("main",): 2}
     assert found["lbkit_mysql_primary"] == {("main", "db1"): 1, ("main", "db2"): 0}

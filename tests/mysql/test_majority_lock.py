@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -60,6 +61,23 @@ async def test_it_ends_with_the_connection(managed_pair: LivePair) -> None:
     assert not lock.held
     await lock.release()
     await other.close()
+
+
+async def test_a_look_says_who_has_it_and_whether_it_could_be_taken(managed_pair: LivePair) -> None:
+    async with tcp_server(lambda reader, writer: None) as nobody:
+        pass
+    servers = dsns(managed_pair)
+    first, second = MajorityLock(servers, 5), MajorityLock(servers, 5)
+    assert str(await second.look(set(servers), "mysql1")) == "on servers, free"
+    await first.take({"mysql2"}, "mysql1")
+    holder = (await second.look(set(servers), "mysql1")).holder
+    assert re.fullmatch(r"session \d+ of mysql2 from (localhost|127\.0\.0\.1)(:\d+)?", holder)
+    await first.release()
+    more = MajorityLock(servers | {"mysql3": nobody}, 1)
+    obstacle = "more than half of mysql2, mysql3 must be reached"
+    assert (await more.look({"mysql1", "mysql2"}, "mysql1")).obstacle == obstacle
+    assert (await more.look({"mysql2", "mysql3"}, "mysql1")).obstacle == obstacle
+    assert not more.held
 
 
 async def test_cancelled_while_it_is_taken_it_is_held_nowhere(managed_pair: LivePair) -> None:
