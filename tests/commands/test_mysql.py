@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,9 @@ from lbkit.cli import cli
 from lbkit.cluster.mysqld import free_port
 from lbkit.errors import ConfigError, PromotionRefused
 from lbkit.mysql import Dsn
+from lbkit.mysql.etcd_lock import EtcdLock
 from tests.support.databases import LivePair
+from tests.support.etcd import running_etcd
 
 
 def route(text: bytes) -> list[list[str]]:
@@ -79,6 +83,45 @@ async def test_a_drill_on_an_asynchronous_pair(pair: LivePair) -> None:
     assert result.exit_code == 1, result.output
     assert "in the way:" in result.output
     assert "did not wait for its replicas" in result.output
+
+
+async def test_whether_it_could_act_is_told_with_etcd(managed_pair: LivePair, tmp_path: Path) -> None:
+    first = Dsn.parse(admin(managed_pair)[0])
+    (tmp_path / "secret").write_text(first.password)
+    servers = json.dumps([server.address for server in managed_pair.cluster.servers])
+    file = tmp_path / "lbkit.toml"
+    with running_etcd(tmp_path) as etcd:
+        file.write_text(
+            f'[mysql.main]\nuser = "{first.user}"\npassword_file = "secret"\nservers = {servers}\n'
+            f'[mysql.main.etcd]\nservers = ["{etcd.address}"]\n'
+        )
+        result = await asyncio.to_thread(invoke, "status", str(file))
+        assert result.exit_code == 0, result.output
+        assert "lock: on etcd, free" in result.output
+        lock = EtcdLock(etcd.client(), "lbkit/failover/main", 5)
+        assert await lock.take(set(), None) == ""
+        result = await asyncio.to_thread(invoke, "status", str(file))
+        assert result.exit_code == 0, result.output
+        assert f"lock: on etcd, held by {socket.gethostname()}, process {os.getpid()}, since" in result.output
+        result = await asyncio.to_thread(invoke, "drill", str(file))
+        assert result.exit_code == 1, result.output
+        assert "in the way: another lbkit acts: the lock is held by" in result.output
+        result = await asyncio.to_thread(invoke, "promote", str(file))
+        assert isinstance(result.exception, PromotionRefused)
+        assert "another lbkit acts" in str(result.exception)
+        await lock.release()
+        result = await asyncio.to_thread(invoke, "drill", str(file), "--json")
+        assert result.exit_code == 0, result.output
+        assert json.loads(result.stdout)["lock"] == {"kept_on": "etcd", "holder": "", "obstacle": ""}
+    result = await asyncio.to_thread(invoke, "status", str(file))
+    assert result.exit_code == 1
+    gone = f"etcd does not answer: {etcd.address}: connection refused"
+    assert f"lock: on etcd, cannot be taken: {gone}" in result.output
+    result = await asyncio.to_thread(invoke, "drill", str(file))
+    assert result.exit_code == 1
+    assert f"in the way: the lock on etcd: {gone}" in result.output
+    result = await asyncio.to_thread(invoke, "promote", str(file))
+    assert str(result.exception) == gone
 
 
 async def test_promote_moves_the_role(managed_pair: LivePair) -> None:

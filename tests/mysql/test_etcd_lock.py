@@ -240,9 +240,9 @@ async def test_of_many_that_want_it_at_once_one_gets_it(etcd: LiveEtcd) -> None:
 
 
 async def test_it_is_kept_for_longer_than_its_lease(etcd: LiveEtcd) -> None:
-    first, second = lock_in(etcd.client(), 1), lock_in(etcd.client(), 1)
+    first, second = lock_in(etcd.client()), lock_in(etcd.client())
     await first.take(ALL, "db1")
-    end = time.monotonic() + 1.7
+    end = time.monotonic() + 2.4
     while time.monotonic() < end:
         assert first.held
         assert await second.take(ALL, "db1") != ""
@@ -314,12 +314,12 @@ async def test_an_etcd_that_is_gone_leaves_nobody_acting(
     etcd: LiveEtcd, how: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     lock = lock_in(etcd.client(timeout=0.2), 1)
-    begun = time.monotonic()
     await lock.take(ALL, "db1")
     assert lock.held
     getattr(etcd, how)()
+    gone = lock._clock()
     await until(lambda: not lock.held)
-    assert time.monotonic() - begun < 1.0  # while etcd would have kept it until here, at the least
+    assert lock._lease.until <= gone + 0.8  # while etcd keeps it for a second, at the least
     await until(lambda: "the lock in etcd is given up: it may have run out" in caplog.text)
     reason = "connection refused" if how == "kill" else "no answer within 0.2 s"
     await lock.release()
@@ -357,13 +357,14 @@ async def test_a_look_finds_that_the_user_may_not_write(etcd: LiveEtcd) -> None:
     assert (await lock.look(ALL, "db1")).obstacle == f"etcd at {etcd.address}: permission denied"
 
 
-async def test_a_key_that_was_removed_by_hand_is_not_held_for_long(etcd: LiveEtcd) -> None:
+async def test_a_key_that_was_removed_by_hand_is_lost(
+    etcd: LiveEtcd, caplog: pytest.LogCaptureFixture
+) -> None:
     lock = lock_in(etcd.client(), 1)
     await lock.take(ALL, "db1")
     etcd.ask("kv/deleterange", {"key": encoded(KEY)})
-    begun = time.monotonic()
     await until(lambda: not lock.held)
-    assert time.monotonic() - begun < 0.75
+    assert "is not this process's any more" in caplog.text
     await lock.release()
 
 

@@ -14,6 +14,8 @@ from lbkit.mysql.majority_lock import MajorityLock
 from tests.support.databases import LivePair
 from tests.support.etcd import running_etcd
 
+pytestmark = pytest.mark.xdist_group("mariadb")
+
 ALL = {"mysql1", "mysql2"}
 Make = Callable[[], FailoverLock]
 
@@ -31,6 +33,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
 
 @pytest.fixture
 def flavour() -> str:
+    """One is enough: that locks are the same on both is tested elsewhere."""
     return "mariadb"
 
 

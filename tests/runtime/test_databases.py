@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from lbkit.config import MysqlConfig, loads
+from lbkit.config import EtcdConfig, MysqlConfig, PoolTlsConfig, loads
+from lbkit.config.values import Duration
 from lbkit.errors import ConfigError
+from lbkit.mysql.etcd_lock import EtcdLock
+from lbkit.mysql.majority_lock import MajorityLock
 from lbkit.runtime import Runtime, catalog
 from lbkit.runtime.databases import Databases, make_failover, make_failovers
 from lbkit.server import Address
@@ -49,6 +52,33 @@ def test_passwords_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.Monkey
     )
 
 
+def test_a_table_for_etcd_becomes_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert isinstance(make_failover("main", CONFIG)._lock, MajorityLock)
+    monkeypatch.setenv("ETCD_PASSWORD", "s3cret")
+    etcd = EtcdConfig((Address("etcd1", 2379),), ttl=Duration(7), user="lbkit", password_env="ETCD_PASSWORD")
+    lock = make_failover("main", replace(CONFIG, etcd=etcd))._lock
+    assert isinstance(lock, EtcdLock)
+    assert (lock._key, lock._ttl) == ("lbkit/failover/main", 7)
+    assert (lock._etcd._user, lock._etcd._password, lock._etcd.timeout) == ("lbkit", "s3cret", 1.0)
+    own = make_failover("main", replace(CONFIG, etcd=replace(etcd, key="other")))._lock
+    assert isinstance(own, EtcdLock)
+    assert own._key == "other"
+
+
+def test_secrets_for_etcd_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_PASSWORD", raising=False)
+    etcd = EtcdConfig((Address("etcd1", 2379),), user="lbkit", password_env="NO_SUCH_PASSWORD")
+    configs = {
+        "a": replace(CONFIG, etcd=etcd),
+        "b": replace(CONFIG, etcd=EtcdConfig(etcd.servers, tls=PoolTlsConfig(tmp_path / "none.pem"))),
+    }
+    with pytest.raises(ConfigError) as caught:
+        make_failovers(configs)
+    first, second = caught.value.problems
+    assert first == "mysql.a.etcd.password_env: $NO_SUCH_PASSWORD is not set"
+    assert second.startswith(f"mysql.b.etcd.tls.ca: {tmp_path}/none.pem cannot be read: ")
+
+
 async def test_what_is_as_it_was_goes_on() -> None:
     databases = Databases()
     both = {"a": CONFIG, "b": CONFIG}
@@ -63,7 +93,29 @@ async def test_what_is_as_it_was_goes_on() -> None:
     assert len(asyncio.all_tasks()) == 1
 
 
-async def test_the_administration_shows_databases() -> None:
+async def test_another_etcd_is_another_lock() -> None:
+    """And the database is watched anew, as with any change of its table."""
+    databases = Databases()
+    locks = []
+    for port in (1, 1, 2):
+        configs = {"a": replace(CONFIG, etcd=EtcdConfig((Address("127.0.0.1", port),)))}
+        databases.change(configs, make_failovers(configs))
+        locks.append(databases._running["a"][1]._lock)
+    assert locks[0] is locks[1] is not locks[2]
+    await databases.stop()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_the_administration_shows_that_etcd_is_gone() -> None:
+    text = '[mysql.main]\nuser = "admin"\nservers = ["127.0.0.1:1"]\netcd.servers = ["127.0.0.1:1"]'
+    async with Runtime(loads(text, catalog())) as runtime:
+        async with asyncio.timeout(5):
+            while not (lock := runtime.view().databases[0]["lock"]):
+                await asyncio.sleep(0.01)
+        assert lock["obstacle"] == "etcd does not answer: 127.0.0.1:1: connection refused"
+
+
+async def test_the_administration_shows_databases_databases() -> None:
     text = '[mysql.main]\nuser = "admin"\nservers = ["127.0.0.1:1"]'
     async with Runtime(loads(text, catalog())) as runtime:
         async with asyncio.timeout(5):

@@ -44,9 +44,14 @@ class LiveEtcd:
             command += ["--cert-file", own, "--key-file", own]
             command += ["--client-cert-auth", "--trusted-ca-file", str(authority.ca)]
             self._own = authority.issue("client.pem", [], subject="lbkit")
+        self._command = command
         self._log = folder / "etcd.log"
-        with self._log.open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        self.start()
+
+    def start(self) -> None:
+        """For the first time, or again where it was killed, with the data that it had."""
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=subprocess.STDOUT)
 
     @property
     def address(self) -> Address:
