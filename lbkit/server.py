@@ -50,6 +50,8 @@ class Address:
             except ValueError:
                 raise ValueError(f'"{text}" is not an address: "{host}" is no IPv6 address') from None
         else:
+            if "://" in text:
+                raise ValueError(f'"{text}" is not an address: expected "host:port", and no URL')
             host, colon, port = text.rpartition(":")
             if not colon:
                 raise ValueError(f'"{text}" is not an address: expected "host:port"')

@@ -27,6 +27,7 @@ def test_parse(text: str, address: Address) -> None:
     [
         ("localhost", 'expected "host:port"'),
         (":80", "neither a host name nor an IP address"),
+        ("http://db1:80", 'expected "host:port", and no URL'),
         ("::1:80", r'write IPv6 as "\[::1\]:80"'),
         ("[::1]", r'expected "\[v6\]:port"'),
         ("[::g]:80", '"::g" is no IPv6 address'),

@@ -87,9 +87,9 @@ class EtcdLock:
             async with asyncio.timeout(self._ttl):
                 reason = await self._make()
         except TimeoutError:
-            reason = f"etcd did not answer within {self._ttl} s"
+            reason = f"the lock cannot be taken: etcd did not answer within {self._ttl} s"
         except LbkitError as error:
-            reason = str(error)
+            reason = f"the lock cannot be taken: {error}"
         except BaseException:
             await self.release()
             raise
@@ -137,7 +137,7 @@ class EtcdLock:
             return f"another lbkit acts: {_holder(found) or 'nobody knows who'} holds {self._key} in etcd"
         self._lease.granted(sent, _seconds(granted))
         if not self._lease.held(self._clock()):
-            return "etcd took too long: the lock would have run out already"
+            return "the lock cannot be taken: it would have run out when etcd answered"
         self._keeper = asyncio.create_task(self._keep(self._id))
         return ""
 

@@ -121,7 +121,7 @@ async def test_whether_it_could_act_is_told_with_etcd(managed_pair: LivePair, tm
     assert result.exit_code == 1
     assert f"in the way: the lock on etcd: {gone}" in result.output
     result = await asyncio.to_thread(invoke, "promote", str(file))
-    assert str(result.exception) == gone
+    assert str(result.exception) == f"the lock cannot be taken: {gone}"
 
 
 async def test_promote_moves_the_role(managed_pair: LivePair) -> None:

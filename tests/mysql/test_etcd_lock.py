@@ -95,7 +95,7 @@ async def test_a_grant_that_came_too_late_is_none() -> None:
 
     etcd = Slow()
     lock = lock_in(etcd, 5, clock=clock)
-    assert await lock.take(ALL, "db1") == "etcd took too long: the lock would have run out already"
+    assert await lock.take(ALL, "db1") == "the lock cannot be taken: it would have run out when etcd answered"
     assert not lock.held
     assert etcd.asked[-1] == "lease/revoke"
 
@@ -131,14 +131,14 @@ async def test_gone_between_two_requests() -> None:
 @pytest.mark.parametrize("error", [ConnectFailed("etcd does not answer: x"), EtcdRefused("no permission", 7)])
 async def test_what_is_in_the_way_is_the_reason(method: str, error: Exception) -> None:
     lock = lock_in(Scripted(**{method: error}))
-    assert await lock.take(ALL, "db1") == str(error)
+    assert await lock.take(ALL, "db1") == f"the lock cannot be taken: {error}"
     assert not lock.held
 
 
 async def test_the_time_for_taking_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     lock = lock_in(Scripted(kv_txn=asyncio.Event()))
     monkeypatch.setattr(lock, "_ttl", 0.05)
-    assert await lock.take(ALL, "db1") == "etcd did not answer within 0.05 s"
+    assert await lock.take(ALL, "db1") == "the lock cannot be taken: etcd did not answer within 0.05 s"
 
 
 @pytest.mark.parametrize(
@@ -324,8 +324,8 @@ async def test_an_etcd_that_is_gone_leaves_nobody_acting(
     reason = "connection refused" if how == "kill" else "no answer within 0.2 s"
     await lock.release()
     refusal = await lock.take(ALL, "db1")
-    assert refusal == f"etcd does not answer: {etcd.address}: {reason}"
-    assert (await lock.look(ALL, "db1")).obstacle == refusal
+    assert refusal == f"the lock cannot be taken: etcd does not answer: {etcd.address}: {reason}"
+    assert (await lock.look(ALL, "db1")).obstacle == refusal.removeprefix("the lock cannot be taken: ")
     if how == "freeze":
         etcd.go_on()
         async with asyncio.timeout(10):
@@ -348,7 +348,8 @@ async def test_a_wrong_password_is_told_and_not_shown(etcd: LiveEtcd) -> None:
     await right.release()
     wrong = lock_in(etcd.client(user="lbkit", password="wr0ng"))
     text = f"etcd at {etcd.address}: authentication failed, invalid user ID or password"
-    assert await wrong.take(ALL, "db1") == (await wrong.look(ALL, "db1")).obstacle == text
+    assert await wrong.take(ALL, "db1") == f"the lock cannot be taken: {text}"
+    assert (await wrong.look(ALL, "db1")).obstacle == text
 
 
 async def test_a_look_finds_that_the_user_may_not_write(etcd: LiveEtcd) -> None:
