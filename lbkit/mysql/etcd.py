@@ -138,7 +138,7 @@ class Etcd:
             writer.write(
                 engine.request("POST", target, self._fields(server, data)) + engine.body(data) + engine.end()
             )
-            return await _answer(server, engine, reader)
+            return await self._answer(server, engine, reader)
         except OSError as error:
             raise ConnectFailed(f"{server}: connection lost: {error.strerror or error}".lower()) from None
         except BadResponse as error:
@@ -167,6 +167,27 @@ class Etcd:
         except (OSError, ValueError, EOFError) as error:  # ValueError: a name that TLS cannot have
             raise ConnectFailed(f"{server}: {why_not_secured(error)}") from None
 
+    async def _answer(
+        self, server: Address, engine: ClientEngine, reader: asyncio.StreamReader
+    ) -> tuple[int, bytes]:
+        status, body = 0, b""
+        while True:
+            event = engine.next_event()
+            if event is None:
+                data = await reader.read(READ)
+                if not data and engine.is_untouched:
+                    hint = "" if self._tls else " (does it want TLS?)"
+                    raise ConnectFailed(f"{server}: closed without an answer{hint}")
+                engine.receive(data)
+            elif isinstance(event, Response):
+                status = event.status
+            elif isinstance(event, Body):
+                body += event.data
+                if len(body) > MOST:
+                    raise BadResponse("longer than any answer of etcd")
+            elif isinstance(event, End):
+                return status, body
+
     def _fields(self, server: Address, data: bytes) -> Headers:
         fields = [
             (b"Host", str(server).encode()),
@@ -177,25 +198,6 @@ class Etcd:
         if self._token:
             fields.append((b"Authorization", self._token.encode()))
         return fields
-
-
-async def _answer(server: Address, engine: ClientEngine, reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    status, body = 0, b""
-    while True:
-        event = engine.next_event()
-        if event is None:
-            data = await reader.read(READ)
-            if not data and engine.is_untouched:
-                raise ConnectFailed(f"{server}: closed without an answer (does it want TLS?)")
-            engine.receive(data)
-        elif isinstance(event, Response):
-            status = event.status
-        elif isinstance(event, Body):
-            body += event.data
-            if len(body) > MOST:
-                raise BadResponse("longer than any answer of etcd")
-        elif isinstance(event, End):
-            return status, body
 
 
 def _parsed(server: Address, status: int, data: bytes) -> Json:
