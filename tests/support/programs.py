@@ -53,5 +53,9 @@ def started(command: Sequence[str], address: tuple[str, int], log: Path) -> Iter
             time.sleep(0.02)
         yield
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()  # a master that is killed leaves its workers behind
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
