@@ -74,7 +74,7 @@ def failures(pair: LivePair, source: Path, tests: list[str], *, plain: bool = Fa
     return failed, int(summary[1]) if summary else 0
 
 
-@pytest.mark.parametrize("flavour", [pytest.param("mysql", marks=pytest.mark.xdist_group("mysql"))])
+@pytest.mark.parametrize("flavour", [pytest.param("mysql", marks=pytest.mark.xdist_group("aiomysql"))])
 def test_aiomysqls_own_tests_pass_on_the_router(pair: LivePair, tmp_path: Path) -> None:
     source = suite(tmp_path)
     failed, passed = failures(pair, source, ["tests"])

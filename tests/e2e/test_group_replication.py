@@ -16,7 +16,7 @@ from lbkit.errors import LbkitError, StartFailed
 from lbkit.mysql import Dsn, Router, RouterOptions
 from lbkit.mysql.failover import Failover
 
-pytestmark = pytest.mark.xdist_group("mysql")
+pytestmark = pytest.mark.xdist_group("group replication")
 
 
 async def test_a_group_elects_and_lbkit_follows(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_two(mysql_pair):
 """
 
 
-@pytest.mark.xdist_group("mysql")
+@pytest.mark.xdist_group("plugin")
 def test_the_fixtures_in_a_suite_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["lbkit.testing.plugin"]\n')
     (tmp_path / "test_notes.py").write_text(TEST)
