@@ -17,7 +17,7 @@ from lbkit.commands.output import table_console
 from lbkit.config import load
 from lbkit.errors import ConfigError, PromotionRefused
 from lbkit.mysql import Dsn
-from lbkit.mysql.diagnosis import Diagnosis, diagnose
+from lbkit.mysql.diagnosis import Diagnosis, Verdict, diagnose
 from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.failover_lock import LockState
 from lbkit.mysql.observation import Observation, Reach
@@ -135,6 +135,7 @@ def drill_report(failover: Failover) -> dict[str, Any]:
     report: dict[str, Any] = {
         "verdict": diagnosis.verdict.value,
         "primary": diagnosis.primary,
+        "to_do": diagnosis.to_do,
         "candidate": None,
         "blockers": [],
         "risks": [],
@@ -144,6 +145,9 @@ def drill_report(failover: Failover) -> dict[str, Any]:
         "lock": failover.lock_state.as_data() if failover.lock_state else None,
     }
     before = next((one for one in seen if one.name == diagnosis.primary and one.writable), None)
+    if diagnosis.verdict is Verdict.SPLIT:
+        report["blockers"] = [diagnosis.reason]
+        return report
     if before is None:
         report["blockers"] = [f"there is no primary that could die: {diagnosis.reason}"]
         return report
@@ -261,3 +265,5 @@ def _show_drill(report: dict[str, Any]) -> None:
         console.print(f"in the way: {text}", soft_wrap=True)
     for text in report["risks"]:
         console.print(f"at risk: {text}", soft_wrap=True)
+    if report["to_do"]:
+        console.print(f"to do: {report['to_do']}", soft_wrap=True)

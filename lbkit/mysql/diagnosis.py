@@ -9,10 +9,11 @@ it was when it last answered.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from lbkit.mysql.dialect import dialect_of
 from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Observation, Reach
 from lbkit.server import Address
@@ -49,6 +50,14 @@ class Trouble(Enum):
     LAGGING = "too far behind"
     ERRANT = "errant transactions"
     OFFLINE = "offline"
+    REPLACED = "replaced while it was away"
+    """A former primary that takes writes again."""
+    MISTAKEN = "open by mistake"
+    """It takes writes although it still replicates from the primary, as nothing that was promoted does."""
+    RIVAL = "a second one that takes writes"
+    """Promoted or opened by mistake: who knows."""
+    REPLICATES = "primary replicates"
+    """From one of its own servers, or would if it were told to."""
     UNPROTECTED = "primary does not wait for replicas"
     WAITING = "primary waits for a replica"
     MINORITY = "outside of the group's majority"
@@ -90,15 +99,19 @@ def diagnose(
     *,
     primary_before: str | None = None,
     max_lag: float = 10.0,
+    replaced: Collection[str] = (),
 ) -> Diagnosis:
-    """*addresses* says by name where replicas follow a server; *max_lag* in seconds is "too far behind"."""
+    """*addresses* says by name where replicas follow a server; *max_lag* in seconds is "too far behind".
+
+    *replaced*: see `lbkit.mysql.watch.Watch`.
+    """
     by_name = {one.name: one for one in observations}
     names = {address: name for name, address in addresses.items()}
     writable = [one for one in observations if one.answers and one.writable and one.in_majority]
     if any(one.group for one in observations if one.answers):
         return _group(observations, writable)
     if len(writable) > 1:
-        return _split(writable, observations, names, primary_before)
+        return _split(writable, observations, names, replaced)
     if writable:
         findings = tuple(_findings(writable[0], observations, names, max_lag))
         return _with_primary(writable[0], findings)
@@ -121,23 +134,82 @@ def _split(
     writable: Sequence[Observation],
     observations: Sequence[Observation],
     names: Mapping[Address, str],
-    before: str | None,
+    replaced: Collection[str],
 ) -> Diagnosis:
-    """The one that is meant: whom others follow, else who was it before; None where that is in doubt.
+    """Who of several that take writes is meant, and what each of the others is; None where that is in doubt.
 
-    One that was opened by mistake still follows the real one.
+    Nothing that was promoted replicates from its predecessor: a promotion stops that before it opens. So one
+    that follows another one of them was opened by mistake, and that other one is meant. Else the one that
+    took the place of all others while they were away, unless somebody follows one of these still; else the
+    one that somebody follows.
     """
-    open_ = [one.name for one in writable]
-    followed = {
-        names.get(one.link.source) for one in observations if one.answers and one.link and one.link.connected
-    } & set(open_)
-    meant = followed.pop() if len(followed) == 1 else None
-    if meant is None and not followed and before in open_:
-        meant = before
-    reason = f"{' and '.join(open_)} take writes at the same time"
-    others = ", ".join(name for name in open_ if name != meant)
-    to_do = f"close {others}" if meant else "close all of them but the right one: who that is, is in doubt"
-    return Diagnosis(Verdict.SPLIT, meant, reason, to_do)
+    by_name = {one.name: one for one in writable}
+    sources = {one.name: _source(one, names) for one in observations}
+    mistaken = [one for one in writable if sources[one.name] in by_name]
+    rest = [one for one in writable if one not in mistaken]
+    followed = {sources[one.name] for one in observations if one.link and one.link.connected}
+    meant = by_name.get(_meant([one.name for one in rest], followed, replaced) or "")
+    findings = []
+    for one in writable:
+        if one is not meant:
+            trouble = Trouble.MISTAKEN if one in mistaken else Trouble.RIVAL
+            if meant is not None and one in rest and one.name in replaced:
+                trouble = Trouble.REPLACED
+            findings.append(_of_open(one, trouble, meant, writable))
+    reason = f"{' and '.join(by_name)} take writes at the same time"
+    texts = "; ".join([reason, *(finding.text for finding in findings)])
+    if meant is not None:
+        to_do = "; ".join(finding.cure for finding in findings)
+        return Diagnosis(Verdict.SPLIT, meant.name, texts, to_do, tuple(findings))
+    to_do = (
+        "who is meant to is in doubt, and nothing is changed: close one of them, because what both take "
+        f"must be put together by hand ({', or '.join(finding.cure for finding in findings)})"
+    )
+    return Diagnosis(Verdict.SPLIT, None, texts, to_do, tuple(findings))
+
+
+def _meant(rest: Sequence[str], followed: Collection[str | None], replaced: Collection[str]) -> str | None:
+    """Who of *rest*, none of which replicates from another one of them, is the primary."""
+    if len(rest) == 1:
+        return rest[0]
+    new = [name for name in rest if name not in replaced]
+    with_followers = [name for name in rest if name in followed]
+    if len(new) == 1 and with_followers in ([], new):
+        return new[0]
+    if len(new) == len(rest) and len(with_followers) == 1:
+        return with_followers[0]
+    return None
+
+
+def _of_open(
+    one: Observation, trouble: Trouble, meant: Observation | None, writable: Sequence[Observation]
+) -> Finding:
+    """What one that takes writes and is not known to be the primary is, and what is to be done."""
+    others = [other for other in writable if other is not one] if meant is None else [meant]
+    names = ", ".join(other.name for other in others)
+    own = one.received
+    for other in others:
+        own = _foreign(own, other)
+    if trouble is Trouble.MISTAKEN:
+        text = f"{one.name} was opened although it replicates from {names}"
+    elif trouble is Trouble.REPLACED:
+        text = f"{one.name} was replaced by {names} while it was away, and does not know it"
+    else:
+        text = f"{one.name} was promoted or opened by mistake" + "; nobody follows it" * (meant is not None)
+    cure = f"{dialect_of(one.is_mariadb).close} on {one.name}"
+    if not own:
+        return Finding(one.name, trouble, f"{text}; {names} has all that it has", cure)
+    text += f"; it has {own.count} transactions that {names} lacks: {_shown(own)}"
+    if meant is not None:
+        cure += f", then {_after_closing(one, meant)}"
+    return Finding(one.name, trouble, text, cure, own)
+
+
+def _source(one: Observation, names: Mapping[Address, str]) -> str | None:
+    """Whom *one* replicates from, or is at least looking for."""
+    if not one.answers or one.link is None or not one.link.at_work:
+        return None
+    return names.get(one.link.source)
 
 
 def _followed(observations: Sequence[Observation], names: Mapping[Address, str]) -> str | None:
@@ -217,6 +289,11 @@ def _findings(
     for one in observations:
         if one is not primary:
             found += _of_replica(one, primary, names, max_lag)
+    if primary.link is not None and (source := names.get(primary.link.source)) is not None:
+        text = f"{primary.name} takes writes and still has {source} as its source"
+        forget = "; ".join((dialect_of(primary.is_mariadb).detach, dialect_of(primary.is_mariadb).forget))
+        cure = f"{forget} on {primary.name}, once it has all that {source} has, if it is to stay the primary"
+        found.append(Finding(primary.name, Trouble.REPLICATES, text, cure))
     if primary.offline:
         text = f"{primary.name} is offline: it lets no application in"
         found.append(Finding(primary.name, Trouble.OFFLINE, text, "SET GLOBAL offline_mode=OFF"))
@@ -243,13 +320,9 @@ def _of_replica(
 ) -> list[Finding]:
     if not one.answers:
         return [Finding(one.name, Trouble.DOWN, f"{one.name} is down: {one.reason}", f"start {one.name}")]
-    # The primary's answer may be older than the replica's, so what just came from it is not errant.
-    lacking = (one.received - primary.executed).sources
-    foreign = GtidSet({source: runs for source, runs in lacking.items() if not _is_own(source, primary)})
-    if foreign:
+    if foreign := _foreign(one.received, primary):
         text = f"{one.name} has {foreign.count} transactions that {primary.name} lacks: {_shown(foreign)}"
-        cure = f"look at them, then clone {one.name} from {primary.name}"
-        return [Finding(one.name, Trouble.ERRANT, text, cure, foreign)]
+        return [Finding(one.name, Trouble.ERRANT, text, _after_closing(one, primary), foreign)]
     if one.link is None:
         text = f"{one.name} follows nobody"
         return [Finding(one.name, Trouble.IDLE, text, f"let it follow {primary.name}")]
@@ -271,6 +344,27 @@ def _of_replica(
         text = f"{one.name} is {one.link.lag:g} s behind"
         return [Finding(one.name, Trouble.LAGGING, text, "wait, or find what slows it down")]
     return []
+
+
+def _foreign(received: GtidSet, primary: Observation) -> GtidSet:
+    """What of *received* the primary lacks."""
+    # Its answer may be older than the other one's, so what just came from it is not foreign.
+    lacking = (received - primary.executed).sources
+    return GtidSet({source: runs for source, runs in lacking.items() if not _is_own(source, primary)})
+
+
+def _after_closing(one: Observation, primary: Observation) -> str:
+    """What people do about transactions that only *one* has."""
+    if one.is_mariadb:
+        return (
+            f"look at them (mariadb-binlog on {one.name}), carry over to {primary.name} what is needed, then "
+            f"make {one.name} anew, because MariaDB cannot clone: mariadb-backup of {primary.name}, started "
+            "read-only, SET GLOBAL gtid_slave_pos to the backup's position; then lbkit lets it follow"
+        )
+    return (
+        f"look at them (mysqlbinlog --include-gtids on {one.name}), carry over to {primary.name} what is "
+        f"needed, then clone {one.name} from {primary.name}: clone = true has lbkit do that"
+    )
 
 
 def _is_own(source: str, primary: Observation) -> bool:

@@ -138,6 +138,7 @@ class Dialect(ABC):
             row.get(self._sql) == "Yes",
             "; ".join(error for error in errors if error),
             None if lag is None else float(lag),
+            at_work=not row.get(self._io) == row.get(self._sql) == "No",
         )
 
 
@@ -258,8 +259,13 @@ class _MariaDB(Dialect):
     _host, _port, _received = "Master_Host", "Master_Port", "Gtid_IO_Pos"
     _waits_variable = "rpl_semi_sync_master_enabled"
 
-    # What it wrote itself as a primary is not in its position as a replica.
-    start = ("SET GLOBAL gtid_slave_pos=@@global.gtid_binlog_pos", "START SLAVE")
+    # What it wrote itself as a primary is not in its position as a replica; what it was made from, such as a
+    # backup, is in no binary log.
+    start = (
+        "SET GLOBAL gtid_slave_pos="
+        "IF(@@global.gtid_binlog_pos = '', @@global.gtid_slave_pos, @@global.gtid_binlog_pos)",
+        "START SLAVE",
+    )
 
     def prepare(self, source: Address, user: str, password: str) -> Statement:
         return (

@@ -284,15 +284,12 @@ class Failover:
             )
 
     def _diagnose(self) -> Diagnosis:
-        seen = self.observations
-        # Of two that take writes the one is meant that was opened last: the other one was only silent.
-        open_ = {one.name for one in seen if one.answers and one.writable}
-        opened = [name for name in self._watch.opened if name in open_]
         found = diagnose(
-            seen,
+            self.observations,
             self._addresses,
-            primary_before=opened[-1] if opened else self._primary,
+            primary_before=self._primary,
             max_lag=self.options.max_lag,
+            replaced=self._watch.replaced,
         )
         before, self._diagnosis = self._diagnosis, found
         if found.verdict in (Verdict.HEALTHY, Verdict.DEGRADED):
@@ -341,7 +338,8 @@ class Failover:
             before=self._before(diagnosis),
         )
         if made is None or not made.promotes:
-            raise PromotionRefused(f"{diagnosis.verdict.value}: {diagnosis.reason}")
+            to_do = f"; to do: {diagnosis.to_do}" if diagnosis.to_do else ""
+            raise PromotionRefused(f"{diagnosis.verdict.value}: {diagnosis.reason}{to_do}")
         if to not in (None, made.promotes):
             raise PromotionRefused(f"{to} is not the most advanced one; {made.promotes} is")
         return made
@@ -368,9 +366,15 @@ class Failover:
             )
             if made.risks:
                 log.warning("%s, although %s", made.purpose, "; ".join(made.risks))
-            async with performer:
-                await performer.perform(made)
-            self._primary = made.promotes or self._primary
+            away = self._watch.away
+            try:
+                async with performer:
+                    await performer.perform(made)
+            finally:
+                if made.promotes and performer.opening:
+                    # Also where a later step failed: who is away now is the primary no more.
+                    self._primary = made.promotes
+                    self._watch.replaced |= away - {made.promotes}
             log.info("%s: done", made.purpose)
             await (self._watch.look_again() if self._task else self._watch.look_once())
             return made

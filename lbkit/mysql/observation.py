@@ -38,6 +38,8 @@ class Link:
     error: str = ""
     lag: float | None = None
     """Seconds behind as the server estimates it; None where it does not know."""
+    at_work: bool = True
+    """Whether one of its threads runs, or is looking for its source. A promotion stops both."""
 
     @property
     def running(self) -> bool:

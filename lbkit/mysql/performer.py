@@ -83,6 +83,8 @@ class Performer:
     account: tuple[str, str] = field(repr=False)
     limits: StepLimits = field(default_factory=StepLimits)
     may_go_on: Callable[[], bool] = lambda: True
+    opening: bool = False
+    """Whether an `Open` was begun: its server may be the primary by now."""
     _held: dict[str, Connection] = field(default_factory=dict)
     _features: dict[str, Any] = field(default_factory=dict)
 
@@ -98,22 +100,22 @@ class Performer:
 
         When cancelled it undoes, too.
         """
-        opening = False
+        self.opening = False
         for number, step in enumerate(plan.steps, 1):
-            opening = opening or isinstance(step, Open)
             if not self.may_go_on():
                 raise PromotionRefused(f"{plan.purpose}: given up before {step_text(step)}: the lock is lost")
+            self.opening = self.opening or isinstance(step, Open)
             log.info("%s: %s (%d of %d)", plan.purpose, step_text(step), number, len(plan.steps))
             try:
                 await self._try(step)
             except (LbkitError, TimeoutError) as error:
                 why = str(error) or "not in time"
-                if plan.undo and not opening:
+                if plan.undo and not self.opening:
                     await self._undo(plan)
                 raise PromotionRefused(f"{plan.purpose}: could not {step_text(step)}: {why}") from None
             except asyncio.CancelledError:
                 # A Ctrl-C in the middle of a switchover must not leave all of them closed.
-                if plan.undo and not opening:
+                if plan.undo and not self.opening:
                     await self._undo(plan)
                 raise
 

@@ -9,6 +9,9 @@ every prefix with servers failing at every step is in the tests). How that is ke
   if its commits wait for a replica without an end: the plan's first steps stop every replica from receiving,
   and from then on it acknowledges nothing. Otherwise promoting is a risk that is taken only when told to.
 
+Where several take writes already, one is closed only if it was seen to be replaced while it was away, or has
+nothing that the primary lacks. All else is left to people, because both may have acknowledged writes.
+
 No acknowledged write is lost, unless told to take that chance: with semi-synchronous replication at least
 one replica has each of them, and the candidate is confirmed to have what all others received after they
 stopped receiving. That proves it only while fewer replicas are missing than the primary waited for.
@@ -241,9 +244,7 @@ def plan(
         case Verdict.NO_PRIMARY if diagnosis.primary or any(one.answers for one in observations):
             return _reopening(diagnosis, observations, on_possible_loss)
         case Verdict.SPLIT if diagnosis.primary:
-            others = [one.name for one in observations if one.answers and one.writable]
-            steps = tuple(Fence(name) for name in others if name != diagnosis.primary)
-            return Plan(f"fence {', '.join(step.server for step in steps)}", steps)
+            return _have_one(diagnosis, observations)
         case Verdict.DEGRADED:
             return _repair(diagnosis, observations, clone)
     return None
@@ -373,9 +374,31 @@ def _wrote(one: Observation, source: str) -> bool:
     return source.partition(":")[0] == one.uuid
 
 
+def _have_one(diagnosis: Diagnosis, observations: Sequence[Observation]) -> Plan | None:
+    """Close those that are not the primary. One that was not seen to be replaced only where it has nothing
+    that the primary lacks: what it has acknowledged would else be missing."""
+    steps: list[Step] = []
+    for finding in diagnosis.findings:
+        one = _named(observations, finding.server)
+        if one is None or (finding.errant and finding.trouble is not Trouble.REPLACED):
+            continue
+        # Commits that wait keep a server from being closed.
+        closes = finding.trouble is Trouble.MISTAKEN and not one.semi_sync.waits
+        steps.append(Close(finding.server) if closes else Fence(finding.server))
+    if not steps:
+        return None
+    return Plan(f"close {', '.join(step.server for step in steps)}", tuple(steps))
+
+
 def _repair(diagnosis: Diagnosis, observations: Sequence[Observation], clone: bool) -> Plan | None:
     primary = str(diagnosis.primary)
     steps: list[Step] = []
+    if _has(diagnosis, primary, Trouble.REPLICATES):
+        new = _named(observations, primary)
+        if new is None or new.link is None or new.link.at_work or not new.received <= new.executed:
+            # Opened without being promoted: the others may have more, and must not give it up for that.
+            return None
+        steps.append(Forget(primary))
     for finding in diagnosis.findings:
         one = _named(observations, finding.server)
         match finding.trouble:

@@ -18,6 +18,7 @@ from lbkit.mysql.probe import Probe
 __all__ = ["Watch"]
 
 SILENCES = 2  # looks without an answer before a server counts as silent
+AWAY = (Reach.SILENT, Reach.REFUSED, Reach.LOST)  # and not DENIED, which is there
 SHORTEST = 0.01  # seconds between two looks at a server, whatever happens
 
 
@@ -26,6 +27,11 @@ class Watch:
 
     `changed` is set whenever a look said something new. `last_writable` holds by name what each server said
     when it took writes the last time.
+
+    `replaced` are the servers that took writes when they were heard of last, and during whose absence another
+    one began to: one of them that comes back and takes writes was only silent, and does not know that it is
+    the primary no more. Of two that were both there when the later one was opened nothing of the kind is
+    known: somebody may have opened it by mistake.
     """
 
     def __init__(self, dsns: Sequence[Dsn], interval: float, timeout: float) -> None:
@@ -40,8 +46,7 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
         self.changed = asyncio.Event()
         self.last_writable: dict[str, Observation] = {}
-        self.opened: list[str] = []
-        """Servers that were seen to become writable after they had been read-only, the last one last."""
+        self.replaced: set[str] = set()
 
     async def start(self) -> None:
         """Look at everybody once, then go on in the background until `stop`."""
@@ -64,7 +69,8 @@ class Watch:
     async def look_once(self) -> list[Observation]:
         """One look at everybody, before `start` or without it; a silent one counts at once."""
         seen = await asyncio.gather(*(probe.look() for probe in self._probes.values()))
-        for one in seen:
+        # Who is away is known first: without them somebody else may have been made the primary.
+        for one in sorted(seen, key=lambda one: one.answers):
             self._silences[one.name] = SILENCES
             self._keep(one)
         return self.observations
@@ -85,6 +91,16 @@ class Watch:
         """Look at everybody now."""
         for event in self._wakes.values():
             event.set()
+
+    @property
+    def away(self) -> set[str]:
+        """Those that cannot be reached, and took writes when they were heard of last, or never were."""
+        answered = self._answered
+        return {
+            name
+            for name, seen in self._seen.items()
+            if seen.reach in AWAY and (name not in answered or answered[name].writable)
+        }
 
     async def _run(self, name: str) -> None:
         probe, wake = self._probes[name], self._wakes[name]
@@ -118,12 +134,8 @@ class Watch:
                 return
         else:
             self._silences[one.name] = 0
-        if one.answers and one.writable:
-            last = self._answered.get(one.name)
-            if last is not None and not last.writable:
-                self.opened = [*(name for name in self.opened if name != one.name), one.name]
-            self.last_writable[one.name] = one
         if one.answers:
+            self._judge(one)
             self._answered[one.name] = one
         self._seen[one.name] = one
         if before is None or _state(before) != _state(one):
@@ -132,9 +144,23 @@ class Watch:
                 if name != one.name:
                     event.set()
 
+    def _judge(self, one: Observation) -> None:
+        """Keep `last_writable` and `replaced` by what *one* says now."""
+        if not one.writable:
+            self.replaced.discard(one.name)
+            return
+        self.last_writable[one.name] = one
+        others = [last for name, last in self._answered.items() if name != one.name]
+        if not any(last.writable for last in others):
+            self.replaced.discard(one.name)
+        before = self._answered.get(one.name)
+        present = any(other.answers and other.writable for other in self._seen.values())
+        if not present and (before is None or not before.writable):
+            self.replaced |= self.away - {one.name}
+
 
 def _state(one: Observation) -> object:
     """What of it matters to others; transactions go on all the time."""
-    link = one.link and (one.link.source, one.link.connected, one.link.applying)
+    link = one.link and (one.link.source, one.link.connected, one.link.applying, one.link.at_work)
     semi_sync = one.semi_sync.waits, one.semi_sync.clients >= one.semi_sync.replicas
     return one.reach, one.writable, one.offline, link, semi_sync, one.group

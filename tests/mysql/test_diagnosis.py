@@ -85,19 +85,92 @@ def test_verdicts(happens: Callable[[Servers], None], verdict: Verdict, primary:
     assert found.to_do
 
 
-def test_who_is_meant_of_two_that_nobody_follows() -> None:
-    servers = Servers(2, True)
-    servers.nodes["s2"].writable = True
-    servers.nodes["s2"].source = None
-    assert diagnosed(servers).primary is None
-    assert "in doubt" in diagnosed(servers).to_do
-    assert diagnosed(servers, "s2").primary == "s2"
+def opened(server: str = "s2", count: int = 2, detached: bool = False) -> Servers:
+    """Somebody opens a replica while the primary is well."""
+    servers = Servers(count, False)
+    servers.write(servers.nodes["s1"], set(servers.nodes))
+    servers.replicate()
+    servers.nodes[server].writable = True
+    if detached:
+        servers.nodes[server].receiving = servers.nodes[server].applying = False
+    return servers
 
 
-def test_one_that_was_opened_by_mistake_still_follows_the_other() -> None:
-    servers = Servers(2, True)
-    servers.nodes["s2"].writable = True
-    assert diagnosed(servers, "s2").primary == "s1"
+def split(servers: Servers, *replaced: str) -> Diagnosis:
+    found = diagnose(servers.observations(), servers.addresses, primary_before="s2", replaced=replaced)
+    assert found.verdict is Verdict.SPLIT
+    return found
+
+
+def test_one_that_still_replicates_was_opened_by_mistake() -> None:
+    servers = opened()
+    found = split(servers)
+    assert found.primary == "s1"
+    assert found.reason == (
+        "s1 and s2 take writes at the same time; s2 was opened although it replicates from s1; "
+        "s1 has all that it has"
+    )
+    assert found.to_do == "SET GLOBAL super_read_only=ON on s2"
+    assert split(servers, "s1").primary == "s1"  # whatever was seen before
+    servers.nodes["s2"].receiving = False  # it looks for its source, or its applier runs
+    assert split(servers).primary == split(servers, "s1").primary == "s1"
+
+
+def test_what_was_written_there_is_named_with_what_to_do_about_it() -> None:
+    servers = opened()
+    servers.write(servers.nodes["s2"], set())
+    (finding,) = split(servers).findings
+    assert (finding.trouble, finding.errant and finding.errant.count) == (Trouble.MISTAKEN, 1)
+    assert "it has 1 transactions that s1 lacks: 00000002-" in finding.text
+    assert "SET GLOBAL super_read_only=ON on s2, then look at them" in finding.cure
+    assert "clone s2 from s1" in finding.cure
+
+
+def test_two_that_were_both_there_and_follow_nobody_are_left_in_doubt() -> None:
+    found = split(opened(detached=True))
+    assert found.primary is None
+    assert "nothing is changed" in found.to_do
+    assert "(SET GLOBAL super_read_only=ON on s1, or SET GLOBAL super_read_only=ON on s2)" in found.to_do
+
+
+def test_two_that_follow_one_another_are_left_in_doubt() -> None:
+    servers = opened()
+    servers.nodes["s1"].source, servers.nodes["s1"].receiving = "s2", True
+    found = split(servers)
+    assert found.primary is None
+    assert {finding.trouble for finding in found.findings} == {Trouble.MISTAKEN}
+
+
+def test_one_that_was_replaced_while_it_was_away() -> None:
+    servers = opened(count=3, detached=True)
+    servers.write(servers.nodes["s1"], set())
+    servers.nodes["s3"].source = "s2"
+    found = split(servers, "s1")
+    assert found.primary == "s2"
+    assert [finding.trouble for finding in found.findings] == [Trouble.REPLACED]
+    servers.nodes["s3"].source = "s1"  # somebody still gets its writes: it may acknowledge more of them
+    assert split(servers, "s1").primary is None
+    servers.nodes["s3"].receiving = False
+    assert split(servers, "s1").primary == "s2"
+
+
+def test_of_two_the_one_is_meant_that_somebody_follows() -> None:
+    servers = opened(count=3, detached=True)
+    found = split(servers)
+    assert found.primary == "s1"
+    assert [finding.trouble for finding in found.findings] == [Trouble.RIVAL]
+    assert "nobody follows it" in found.reason
+    assert split(servers, "s3").primary == "s1"  # that was another one
+
+
+def test_a_primary_that_still_has_a_source() -> None:
+    servers = opened()
+    servers.kill(servers.nodes["s1"])
+    found = diagnosed(servers)
+    assert found.primary == "s2"
+    (finding,) = found.of("s2")
+    assert finding.trouble is Trouble.REPLICATES
+    assert "STOP REPLICA; RESET REPLICA ALL on s2, once it has all that s1 has" in found.to_do
 
 
 def test_a_primary_that_nobody_follows_is_not_dead_for_that() -> None:

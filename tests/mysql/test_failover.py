@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from lbkit.mysql.diagnosis import Verdict
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.observation import Link, Observation, Reach, SemiSync
-from lbkit.mysql.plan import Plan
+from lbkit.mysql.plan import Close, Fence, Plan
 from lbkit.server import Address
 from tests.support.databases import LivePair
 
@@ -95,9 +96,31 @@ async def test_of_two_that_take_writes_the_one_is_closed_that_was_silent() -> No
     failover = Rehearsed()
     failover.see(PRIMARY, REPLICA)
     failover._diagnose()
-    failover.see(OPEN)
-    assert failover._diagnose().verdict is Verdict.SPLIT
+    failover.see(replace(DEAD, reach=Reach.LOST), LOST, OPEN)
     assert failover._diagnose().primary == "db2"
+    failover.see(PRIMARY)
+    assert failover._diagnose().verdict is Verdict.SPLIT
+    assert await failover.round(1.0)
+    assert failover.plans == [Plan("close db1", (Fence("db1"),))]
+
+
+async def test_one_that_was_opened_by_mistake_is_closed_again() -> None:
+    failover = Rehearsed()
+    failover.see(PRIMARY, REPLICA, replace(REPLICA, writable=True))
+    assert await failover.round(1.0)
+    assert failover.plans == [Plan("close db2", (Close("db2"),))]
+
+
+async def test_two_that_were_both_there_are_left_to_people() -> None:
+    failover = Rehearsed()
+    failover.see(PRIMARY, REPLICA, OPEN)
+    assert not await failover.round(1.0)
+    status = failover.status()
+    assert (status["verdict"], status["primary"], failover.plans) == ("split roles", None, [])
+    assert "SET GLOBAL super_read_only=ON on db1, or SET GLOBAL super_read_only=ON on db2" in status["to_do"]
+    assert [bool(server["findings"]) for server in status["servers"]] == [True, True]
+    with pytest.raises(PromotionRefused, match="split roles: .*; to do: who is meant to is in doubt"):
+        failover.planned()
 
 
 async def test_a_repair_that_failed_is_not_tried_all_the_time() -> None:

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbkit.errors import PromotionRefused
-from lbkit.mysql.diagnosis import Verdict, diagnose
+from lbkit.mysql.diagnosis import Diagnosis, Verdict, diagnose
+from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import GroupMember, Observation, Reach
 from lbkit.mysql.plan import (
     Clone,
+    Close,
     Confirm,
     Elect,
     Fence,
@@ -22,11 +24,13 @@ from lbkit.mysql.plan import (
     Open,
     Plan,
     Protect,
+    Step,
     StopReceiving,
     plan,
     switchover,
 )
-from tests.support.replication import Servers, StepFailed
+from lbkit.mysql.watch import Watch
+from tests.support.replication import Node, Servers, StepFailed
 
 Draw = st.DataObject
 
@@ -156,11 +160,43 @@ def test_replicas_that_differ() -> None:
         planned(servers, before)
 
 
-def test_second_writable_server_is_fenced() -> None:
+def test_one_that_was_opened_by_mistake_is_closed_unless_it_has_something_of_its_own() -> None:
     servers = Servers(3, True)
     servers.nodes["s3"].writable = True
-    made = planned(servers, None)
-    assert made == Plan("fence s3", (Fence("s3"),))
+    assert planned(servers, None) == Plan("close s3", (Close("s3"),))
+    servers.nodes["s3"].waits = True  # a commit that waits keeps it from being closed
+    assert planned(servers, None) == Plan("close s3", (Fence("s3"),))
+    servers.write(servers.nodes["s3"], set())
+    assert planned(servers, None) is None
+
+
+def test_a_second_writable_server_that_nobody_follows_is_fenced() -> None:
+    servers = Servers(3, True)
+    servers.nodes["s3"].writable, servers.nodes["s3"].source = True, None
+    assert planned(servers, None) == Plan("close s3", (Fence("s3"),))
+    servers.write(servers.nodes["s3"], set())
+    assert planned(servers, None) is None
+
+
+def test_the_primary_forgets_whom_it_followed_where_it_was_promoted() -> None:
+    servers, before = primary_killed()
+    made = planned(servers, before)
+    assert made is not None
+    for step in made.steps[: made.steps.index(Open("s2")) + 1]:
+        servers.carry_out(step)
+    servers.start(servers.nodes["s1"])
+    left = planned(servers, before)
+    assert left is not None and left.steps == (Forget("s2"), Follow("s1", "s2"))
+
+
+def test_nobody_follows_or_is_cloned_from_a_replica_that_was_only_opened() -> None:
+    servers = Servers(3, True)
+    servers.write(servers.nodes["s1"], {"s3"})
+    servers.nodes["s2"].writable = True
+    servers.kill(servers.nodes["s1"])
+    assert planned(servers, None, clone=True) is None
+    servers.start(servers.nodes["s1"])
+    assert planned(servers, None, clone=True) is None
 
 
 def test_a_returned_server_follows() -> None:
@@ -405,6 +441,90 @@ def test_no_repair_makes_two_primaries(data: Draw, count: int, semi_sync: bool) 
     made = planned(servers, None, clone=data.draw(st.booleans()))
     if made is not None:
         run.carry_out(made)
+
+
+class Watched:
+    """The model as one who looks at it all the time sees it, with its operators."""
+
+    def __init__(self, servers: Servers) -> None:
+        self.servers = servers
+        self.watch = Watch([Dsn(name).named(name) for name in servers.nodes], 1, 1)
+        self.look()
+
+    def look(self) -> None:
+        for one in self.servers.observations():
+            for _ in range(2 if one.reach is Reach.SILENT else 1):
+                self.watch._keep(one)
+
+    def plan(self, before: Observation, clone: bool) -> tuple[Diagnosis, Plan | None]:
+        self.look()
+        seen = self.watch.observations
+        found = diagnose(seen, self.servers.addresses, replaced=self.watch.replaced)
+        return found, plan(found, seen, before=before, clone=clone)
+
+
+EVENTS = ["write", "write", "replicate", "open s2", "detach s2", "open s3", "detach s3", "stop s1", "kill s1",
+          "start s1", "stop s2", "start s2", "kill s3", "start s3"]  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(st.data(), st.integers(2, 3), st.booleans(), st.booleans())
+def test_whatever_is_opened_by_mistake_costs_no_write_and_not_the_primary(
+    data: Draw, count: int, semi_sync: bool, clone: bool
+) -> None:
+    """Servers fail, operators open replicas; of each plan a part is carried out, with writes in between."""
+    servers = Servers(count, semi_sync)
+    watched = Watched(servers)
+    before = servers.observe(servers.nodes["s1"])
+    for _ in range(data.draw(st.integers(1, 8))):
+        event, _, name = data.draw(st.sampled_from(EVENTS)).partition(" ")
+        happen(servers, event, servers.nodes.get(name), data)
+        try:
+            found, made = watched.plan(before, clone)
+        except PromotionRefused:
+            continue
+        for step in made.steps[: data.draw(st.integers(0, len(made.steps)))] if made else ():
+            acknowledging = servers.acknowledging()
+            if found.verdict is Verdict.SPLIT:
+                spared(servers, step, watched)
+            try:
+                servers.carry_out(step)
+            except StepFailed:
+                break
+            if not isinstance(step, Clone):
+                assert len(servers.acknowledging()) <= max(1, len(acknowledging)), (step, found)
+            happen(servers, "write", None, data)
+
+
+def happen(servers: Servers, event: str, node: Node | None, data: Draw) -> None:
+    if event == "replicate":
+        servers.replicate()
+    elif event == "write":
+        for one in servers.nodes.values():
+            servers.write(one, set(data.draw(st.sets(st.sampled_from(sorted(servers.nodes))))))
+    elif node is not None and event in ("kill", "start"):
+        (servers.kill if event == "kill" else servers.start)(node)
+    elif node is not None and node.up and event == "stop":
+        node.stopped = True
+    elif node is not None and node.up and event == "open":
+        node.writable, node.offline = True, False
+    elif node is not None and node.up and event == "detach":
+        node.receiving = node.applying = False
+
+
+def spared(servers: Servers, step: Step, watched: Watched) -> None:
+    """Closed is nobody from whom an open one replicates, nor one that has what the others lack, unless all
+    have seen that it was replaced."""
+    assert isinstance(step, Close | Fence)
+    closed = servers.nodes[step.server]
+    others = [node for node in servers.nodes.values() if node.up and node.writable and node is not closed]
+    assert not any(node.source == closed.name and (node.receiving or node.applying) for node in others)
+    if closed.name not in watched.watch.replaced:
+        seen = {one.name: one for one in watched.watch.observations}
+        assert any(
+            not (seen[closed.name].received - seen[node.name].executed).sources.keys() - {node.uuid}
+            for node in others
+        )
 
 
 def test_the_model_replicates() -> None:

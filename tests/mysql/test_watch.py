@@ -76,9 +76,41 @@ async def test_what_a_server_said_as_a_primary_is_kept() -> None:
     found = watch(db1=Script([ONE]))
     keep(found, ONE, Observation("db1", Reach.REFUSED))
     assert found.last_writable["db1"] is ONE
-    assert found.opened == []
-    keep(found, replace(ONE, writable=False), ONE)
-    assert found.opened == ["db1"]
+
+
+OPEN = replace(TWO, link=None, writable=True)
+
+
+async def test_who_is_replaced_while_it_is_away() -> None:
+    found = watch(db1=Script([ONE]), db2=Script([TWO]))
+    keep(found, ONE, TWO, SILENT, SILENT)
+    assert found.away == {"db1"}
+    keep(found, OPEN)
+    assert found.replaced == {"db1"}
+    keep(found, ONE)  # it was only silent
+    assert found.replaced == {"db1"}
+    keep(found, replace(ONE, writable=False))
+    assert found.replaced == set()
+
+
+async def test_who_was_there_when_another_one_was_opened_is_not_replaced() -> None:
+    found = watch(db1=Script([ONE]), db2=Script([TWO]))
+    keep(found, ONE, TWO, OPEN)
+    keep(found, SILENT, SILENT, OPEN, ONE)  # nor by being away for a moment afterwards
+    assert found.replaced == set()
+    full = watch(db1=Script([ONE]), db2=Script([TWO]))
+    keep(full, ONE, TWO, Observation("db1", Reach.DENIED, "Too many connections"), OPEN)
+    assert full.replaced == set()  # it is there, and takes writes
+
+
+async def test_who_is_away_from_the_beginning_may_have_been_replaced() -> None:
+    found = watch(db2=Script([OPEN]), db1=Script([SILENT]))
+    await found.look_once()
+    assert found.replaced == {"db1"}
+    found._keep(Observation("db2", Reach.REFUSED))
+    found._keep(replace(OPEN, writable=False))
+    found._keep(ONE)
+    assert found.replaced == set()  # it is the only one
 
 
 async def test_the_end_of_a_connection_has_everybody_looked_at() -> None:

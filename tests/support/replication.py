@@ -149,7 +149,8 @@ class Servers:
         if node.source:
             lag = 0.0 if self.connected(node) and node.applying else None
             address = self.addresses[node.source]
-            link = Link(address, self.connected(node), node.applying, lag=lag)
+            at_work = node.receiving or node.applying
+            link = Link(address, self.connected(node), node.applying, lag=lag, at_work=at_work)
         clients = sum(other.semi_sync for other in self._receivers(node))
         return Observation(
             node.name,
