@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from lbkit.errors import QueryFailed
 from lbkit.mysql.driver import Connection
+from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.tokens import PRIMARY_ONLY
 
-__all__ = ["has", "position_of", "wait_for"]
+__all__ = ["has", "position_of", "primary_has", "wait_for"]
 
 SHORTEST = 0.001  # seconds; 0 would wait for ever on MySQL
 
@@ -47,3 +48,21 @@ async def has(replica: Connection, token: str, timeout: float) -> bool:
     if reached:
         replica.reached = token
     return reached
+
+
+async def primary_has(primary: Connection, token: str) -> bool:
+    """Whether a server that takes writes has all that *token* stands for; True where it cannot tell.
+
+    It has not where it is the primary no more and does not know that: it stood still, another one was
+    promoted, and now it goes on.
+    """
+    if primary.is_mariadb:
+        # To wait for a position looks at what it got as a replica only, and at the numbers alone.
+        rows = await primary.fetch("SELECT @@GLOBAL.gtid_binlog_state AS own, @@GLOBAL.gtid_slave_pos AS got")
+        held = GtidSet.parse(str(rows[0]["own"] or "")) | GtidSet.parse(str(rows[0]["got"] or ""))
+        return GtidSet.parse(token) <= held
+    try:
+        rows = await primary.fetch("SELECT GTID_SUBSET(%s, @@GLOBAL.gtid_executed) AS has", (token,))
+    except QueryFailed:
+        return True  # ids of another flavour
+    return bool(rows[0]["has"] == 1)

@@ -6,6 +6,9 @@ Who is picked, what is tried again, and what happens to a connection afterwards 
 - A read is tried on other servers while none can be reached, and once more when a connection dies under it.
 - A read that must show a write (a token, see `tokens`) waits for its replica to have it, then goes to the
   primary. A replica that let a wait run out is asked without waiting until it has been in time again.
+- The primary is asked, too, whether it has the write, unless this process wrote it there: one that stood
+  still while another one was promoted goes on as if nothing had happened, and a router that has not looked
+  since believes it. One that lacks the write is not read from; who else may be the primary is found out.
 - What needs the primary waits for one, while there is none, up to `wait_for_primary`. A write is sent again
   only where it is known that nothing was carried out: its connection was dead before, or the server refused
   it as read-only. Once sent and not answered, never.
@@ -30,14 +33,14 @@ from lbkit.errors import (
     QueryFailed,
     ReadOnlyServer,
 )
-from lbkit.mysql.catch_up import has
+from lbkit.mysql.catch_up import has, primary_has
 from lbkit.mysql.connection_pool import ConnectionPool, PoolCounters
 from lbkit.mysql.driver import Connection, Step, connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.monitor import Monitor
 from lbkit.mysql.options import RouterOptions
 from lbkit.mysql.statements import Statement
-from lbkit.mysql.tokens import PRIMARY_ONLY
+from lbkit.mysql.tokens import PRIMARY_ONLY, Held
 from lbkit.mysql.topology import Change, Member, Topology
 
 __all__ = ["Begin", "Connections", "may_write"]
@@ -70,6 +73,7 @@ class Connections:
         self._rng = rng
         self._options = options
         self._late: set[str] = set()
+        self._held: dict[str, Held] = {member.name: Held() for member in topology.members}
         self._leader: Connections | None = None
         self._followers: list[Connections] = []
         self._news = asyncio.Event()
@@ -129,22 +133,28 @@ class Connections:
         """What has happened in each server's pool."""
         return {name: pool.counters for name, pool in self._pools.items()}
 
-    async def take_primary(self, begin: Begin = None) -> Connection:
+    async def take_primary(self, begin: Begin = None, after: str = "") -> Connection:
         """A connection to the primary, to be given back with `give_back`; waits for one to be there.
 
         *begin* is done on it first; what a dead connection or a read-only server makes of that is no failure
-        but a reason to look for another one.
+        but a reason to look for another one. One that lacks *after* is not the primary, unless nobody has it.
         """
         until = self._now() + self._options.wait_for_primary
         failure: LbkitError | None = None
         while True:
             primary = await self._primary(until, failure)
             try:
-                return await self._begun(primary, begin)
+                if connection := await self._begun(primary, begin, after):
+                    return connection
+                if await self._is_lost(after):
+                    after = ""
+                    continue
+                error: LbkitError = _outdated(primary)
             except ConnectionsInUse:
                 raise
-            except (ConnectFailed, ConnectionLost, ReadOnlyServer) as error:
-                failure = await self._another_chance(error, primary, until)
+            except (ConnectFailed, ConnectionLost, ReadOnlyServer) as failed:
+                error = failed
+            failure = await self._another_chance(error, primary, until)
 
     async def take_reader(self, after: str = "", begin: Begin = None) -> Connection:
         """A connection to a replica that has *after*, or to the primary where none has or can be reached."""
@@ -166,7 +176,7 @@ class Connections:
             except (ConnectFailed, ConnectionLost) as error:
                 failure = error
                 tried.append(member)
-        return await self.take_primary(begin)
+        return await self.take_primary(begin, after)
 
     def give_back(self, connection: Connection) -> None:
         """Return a connection from `take_primary` or `take_reader`."""
@@ -199,12 +209,12 @@ class Connections:
                 if connection:
                     self.give_back(connection)
             tried.append(member)
-        return await self._read_primary(step)
+        return await self._read_primary(step, after)
 
-    async def _read_primary(self, step: Callable[[Connection], Awaitable[T]]) -> T:
+    async def _read_primary(self, step: Callable[[Connection], Awaitable[T]], after: str) -> T:
         """Run a read that only the primary can answer, once more when a connection dies under it."""
         for last in (False, True):
-            connection = await self.take_primary()
+            connection = await self.take_primary(after=after)
             try:
                 return await step(connection)
             except ConnectionLost:
@@ -225,14 +235,36 @@ class Connections:
 
     async def _shows(self, connection: Connection, member: Member, after: str) -> bool:
         """Whether a server has *after*; a late one is not waited for again until it has been in time."""
-        if not after or member is self.topology.primary:
+        if not after:
             return True
+        if member is self.topology.primary:
+            return await self._primary_shows(connection, member, after)
         late = member.name in self._late
         shows = await has(connection, after, NO_WAIT if late else self._options.wait_for_writes)
         if shows is late:
             (self._late.discard if shows else self._late.add)(member.name)
             log.debug("%s has %s a read had to show", member.name, "again all that" if shows else "not what")
         return shows
+
+    async def _primary_shows(self, connection: Connection, primary: Member, after: str) -> bool:
+        """Asked only where another server may have taken its place, and where it is not known already."""
+        held = self._held[primary.name]
+        if after == PRIMARY_ONLY or connection.reached == after or len(self._held) == 1 or after in held:
+            return True
+        shows = await primary_has(connection, after)
+        if shows:
+            connection.reached = after
+            held.add(after)
+        return shows
+
+    async def _is_lost(self, after: str) -> bool:
+        """Whether nobody has it, by a look at everybody: then the primary's answer is as good as any."""
+        monitor = (self._leader or self)._monitor
+        if monitor is None:
+            return False
+        async with deadline.bounded():
+            everybody = await monitor.look()
+        return everybody and self.topology.nobody_has(after)
 
     async def change(
         self,
@@ -299,6 +331,8 @@ class Connections:
                 wrote(PRIMARY_ONLY)  # cancelled while the server was asked what it has carried out
                 raise
             wrote(token)
+            if token:
+                self._held[connection.server].add(token)
         return result
 
     async def use(self, member: Member, step: Callable[[Connection], Awaitable[T]]) -> T:
@@ -309,13 +343,18 @@ class Connections:
         finally:
             self.give_back(connection)
 
-    async def _begun(self, member: Member, begin: Begin) -> Connection:
+    async def _begun(self, member: Member, begin: Begin, after: str) -> Connection | None:
+        """None where it lacks *after*."""
         connection = await self._take(member)
         try:
-            await _do(begin, connection)
+            if shows := not after or await self._shows(connection, member, after):
+                await _do(begin, connection)
         except BaseException:
             self.give_back(connection)
             raise
+        if not shows:
+            self.give_back(connection)
+            return None
         return connection
 
     async def _primary(self, until: float, failure: LbkitError | None) -> Member:
@@ -423,6 +462,8 @@ class Connections:
         self._news.set()
         self._news = asyncio.Event()
         for member in self.topology.members:
+            if member is not self.topology.primary:
+                self._held[member.name] = Held()  # it may come back with less
             # Reads that hang on a dead replica are lost, and so read again elsewhere. On a primary the
             # same would make writes of unknown outcome, which a late answer is better than.
             if not member.up and member.writable is False:
@@ -436,6 +477,13 @@ class Connections:
 def may_write(sql: Statement) -> bool:
     """Not where it is the primary's only for its locks, or for what it tells of one server."""
     return sql.changes_session or sql.may_commit or sql.reason.endswith("is not a read")
+
+
+def _outdated(primary: Member) -> NoServerAvailable:
+    return NoServerAvailable(
+        f"no primary: {primary.name} takes writes, but lacks what the read must show, as one does that was "
+        "replaced while it stood still; and no other one is known"
+    )
 
 
 async def _do(begin: Begin, connection: Connection) -> None:

@@ -40,6 +40,9 @@ class Monitor:
         self._looking = {member.name: asyncio.Lock() for member in topology.members}
         self._tasks: list[asyncio.Task[None]] = []
         self._wakes = {member.name: asyncio.Event() for member in topology.members}
+        self._rounds = asyncio.Lock()
+        self._begun, self._done = 0, 0
+        self._answered = False
 
     async def start(self) -> None:
         """Probe everybody once, then go on in the background until `stop`."""
@@ -58,6 +61,17 @@ class Monitor:
         """Probe *name*, or everybody, without waiting for the interval to pass."""
         for event in [self._wakes[name]] if name else self._wakes.values():
             event.set()
+
+    async def look(self) -> bool:
+        """Probe everybody in a round that begins now; whether all answered. Who asks meanwhile shares it."""
+        wanted = self._begun + 1
+        async with self._rounds:
+            if self._done < wanted:
+                self._begun += 1
+                number = self._begun
+                seen = await asyncio.gather(*(self._probe(member) for member in self._topology.members))
+                self._answered, self._done = all(seen), number
+            return self._answered
 
     async def _run(self, member: Member) -> None:
         wake, probe = self._wakes[member.name], self._probes[member.name]
@@ -78,7 +92,8 @@ class Monitor:
                 wait.cancel()
             await asyncio.gather(*waits, return_exceptions=True)
 
-    async def _probe(self, member: Member) -> None:
+    async def _probe(self, member: Member) -> bool:
+        """Look and take what was seen; whether it answered."""
         seen = await self._look(member)
         returns = seen.answers and seen.writable and member.writable is not False
         if returns and self._tasks and self._topology.primary is None:
@@ -87,6 +102,7 @@ class Monitor:
             for other in await asyncio.gather(*(self._look(other) for other in others)):
                 self._take(other)
         self._take(seen)
+        return seen.answers
 
     async def _look(self, member: Member) -> Observation:
         async with self._looking[member.name]:

@@ -10,6 +10,12 @@ transaction goes to a replica, everything else to the primary. `connections` has
 Whose writes a read must show: with ``consistency="session"`` those made before in the same task, or in the
 one that has begun it, or all within a ``with router.own_writes()``; where they came from elsewhere, what
 ``after=token`` names. With ``"strong"`` all that anybody has written, which only the primary can answer.
+
+Where a former primary that only stood still goes on beside a new one, a read with a token is never answered
+by the one that lacks the write: it waits for the other one, and is an error in the end. A ``"strong"`` read
+has no token to be judged by: it shows all that was written on the server that is the primary as far as this
+process knows, and that can be the former one until it is fenced. `lbkit.mysql.failover` does that in the very
+moment in which it goes on; where not even that may be, hand over a token.
 """
 
 from __future__ import annotations

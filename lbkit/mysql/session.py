@@ -114,7 +114,7 @@ class Session:
                     raise
                 self._let_go()
         if self._held is None:
-            self._held = await self._connections.take_primary(begin)
+            self._held = await self._connections.take_primary(begin, self._after)
         return self._held
 
     async def _route(self, sql: str, step: Step[T]) -> T:

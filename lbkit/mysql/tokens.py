@@ -8,22 +8,49 @@ Strategy: ids are kept exactly, because a replica that applies in parallel may h
 members take numbers from blocks of their own, so that "all up to 7" may never come about. A token stays short
 all the same: where it has more than `MOST_RUNS` runs, the nearest two are joined over what lies between them.
 That is most often what others wrote meanwhile, which a replica gets, too. Where it is a gap that is
-never filled, reads go to the primary, which is slower and right.
+never filled, reads go to the primary, which is slower and right: what no server has is not waited for there.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import pairwise
 
 from lbkit.mysql.gtid import GtidSet
 
-__all__ = ["LONGEST", "PRIMARY_ONLY", "checked", "merged"]
+__all__ = ["LONGEST", "PRIMARY_ONLY", "Held", "checked", "merged"]
 
 PRIMARY_ONLY = "*"
 MOST_RUNS = 8
 MOST_SOURCES = 6
+MOST_ADDED = 64
 LONGEST = 1024
 """Characters of the longest token that is taken from outside; those made here stay below."""
+
+
+class Held:
+    """What a server is known to have, as far as that is worth remembering: of each source the last runs.
+
+    To `add` costs next to nothing, because every write does it and few reads ask.
+    """
+
+    def __init__(self) -> None:
+        self._set = GtidSet()
+        self._added: deque[str] = deque(maxlen=MOST_ADDED)
+
+    def add(self, token: str) -> None:
+        """The server has told that it has all that *token*, one that was made here, stands for."""
+        self._added.append(token)
+
+    def __contains__(self, token: str) -> bool:
+        if self._added:
+            for added in self._added:
+                if added not in ("", PRIMARY_ONLY):
+                    self._set |= GtidSet.parse(added)
+            self._added.clear()
+            last = {source: runs[-MOST_ADDED:] for source, runs in self._set.sources.items()}
+            self._set = GtidSet(last)
+        return token != PRIMARY_ONLY and GtidSet.parse(token) <= self._set
 
 
 def checked(text: str) -> str:

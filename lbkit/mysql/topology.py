@@ -18,6 +18,7 @@ from enum import Enum
 from lbkit.errors import NoServerAvailable
 from lbkit.health import Health, HealthState
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Observation, Reach
 from lbkit.pool import Pool, make_balancer
 from lbkit.server import Server
@@ -193,6 +194,25 @@ class Topology:
         """Everybody who may answer a read now."""
         replicas = [self._members[server.name] for server in self.replicas]
         return replicas + ([self._primary] if self._primary else [])
+
+    def nobody_has(self, token: str) -> bool:
+        """Whether no other server has anything of what the primary lacks of *token*, by the last looks: then
+        it is lost, or was never there."""
+        try:
+            wanted = GtidSet.parse(token)
+            held = {member: GtidSet.parse(member.position) for member in self.members}
+        except ValueError:
+            return False
+        lacking = wanted - held[self._primary] if self._primary else wanted
+        return bool(lacking) and all(lacking - others == lacking for others in held.values())
+
+    def everybody_has(self, token: str) -> bool:
+        """Whether each server has told that it has all of *token*, those that are down before they were."""
+        try:
+            wanted = GtidSet.parse(token)
+            return all(wanted <= GtidSet.parse(member.position) for member in self.members)
+        except ValueError:  # it stands for what has no ids
+            return False
 
     def _settle(self, now: float) -> list[Change]:
         """Choose the primary and the replicas from what is known by now."""

@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from lbkit.errors import NoServerAvailable, OutcomeUnknown, QueryFailed
-from lbkit.mysql import PoolLimits, Router, RouterOptions
+from lbkit.mysql import PoolLimits, Router, RouterOptions, connections
+from lbkit.mysql.catch_up import primary_has
+from lbkit.mysql.driver import Connection
 from lbkit.mysql.tokens import PRIMARY_ONLY
 from tests.support.databases import LivePair, stalled
 from tests.support.loops import until
@@ -242,3 +244,35 @@ async def test_no_read_is_stale_while_replication_stalls_at_random(pair: LivePai
         await disturbing
     assert stale == 0
     assert served == {"mysql1", "mysql2"}
+
+
+async def test_what_nobody_has_any_more_is_read_from_the_primary(pair: LivePair, table: str) -> None:
+    """A write that was lost must not make its user's reads fail for ever."""
+    async with Router(pair.dsns, OPTIONS) as router:
+        token = (await router.execute(f"INSERT INTO {table} (text) VALUES ('a')")).token
+        source, _, number = token.rpartition("-" if pair.flavour == "mariadb" else ":")
+        lost = f"{token[: len(source) + 1]}{int(number) + 1_000_000}"
+        rows = await router.fetch_all(f"SELECT text FROM {table}", after=lost)
+        assert (rows, rows.server) == ([{"text": "a"}], "mysql1")
+
+
+async def test_the_primary_is_asked_once_and_not_for_what_was_written_there(
+    pair: LivePair, table: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def noted(primary: Connection, token: str) -> bool:
+        asked.append(token)
+        return await primary_has(primary, token)
+
+    monkeypatch.setattr(connections, "primary_has", noted)
+    async with Router(pair.dsns, OPTIONS) as writer, Router(pair.dsns, OPTIONS) as reader, stalled(pair):
+        with writer.own_writes() as mine:
+            for text in ("a", "b"):
+                await writer.execute(f"INSERT INTO {table} (text) VALUES (%s)", [text])
+            for _ in range(3):
+                assert (await writer.fetch_all(f"SELECT * FROM {table}")).server == "mysql1"
+        assert asked == []
+        for _ in range(3):
+            assert len(await reader.fetch_all(f"SELECT * FROM {table}", after=mine.token)) == 2
+        assert asked == [mine.token]

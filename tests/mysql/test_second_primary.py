@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from lbkit.errors import LbkitError, PromotionRefused
+from lbkit.errors import LbkitError, NoServerAvailable, PromotionRefused
 from lbkit.mysql import Router, RouterOptions
 from lbkit.mysql.diagnosis import Trouble, Verdict
 from lbkit.mysql.dialect import dialect_of
@@ -234,3 +234,52 @@ async def test_what_was_written_on_a_mistaken_one_is_told_and_kept(managed_pair:
             how = "mariadb-backup of" if replica.is_mariadb else "clone = true has lbkit do that"
             assert how in finding.cure
             assert await replica.fetch("SELECT * FROM app.mine") == []
+
+
+async def test_no_read_with_a_token_is_answered_by_a_former_primary(managed_pair: LivePair) -> None:
+    """It stood still, another one was promoted, and it goes on, before a router has looked."""
+    async with Failover(managed_pair.admin_dsns, replace(HASTY, auto=False)) as failover:
+        await until(lambda: failover.diagnosis.healthy)
+        first = str(failover.diagnosis.primary)
+    second = next(dsn.name for dsn in managed_pair.admin_dsns if dsn.name != first)
+    servers = {server.name: server for server in managed_pair.cluster.servers}
+    unaware = RouterOptions(monitor_interval=3600)
+    async with (
+        administration(managed_pair, first) as old,
+        administration(managed_pair, second) as new,
+        Router(managed_pair.dsns, replace(unaware, wait_for_primary=5)) as patient,
+        Router(managed_pair.dsns, replace(unaware, wait_for_primary=0.2)) as hasty,
+        Router({second: servers[second].dsn}, RouterOptions(monitor_interval=0.1)) as aware,
+    ):
+        words = dialect_of(new.is_mariadb)
+        await old.execute("CREATE TABLE IF NOT EXISTS app.news (id INT PRIMARY KEY)")
+        await managed_pair.freeze(servers[first])
+        try:
+            await run(new, words.detach, words.protect(False), *words.open)
+            token = (await aware.execute("REPLACE INTO news VALUES (1)")).token
+        finally:
+            os.kill(servers[first].pid, signal.SIGCONT)
+        for router in (patient, hasty):
+            for member in router._topology.members:
+                assert member.writable is (member.name == first)
+                member.lag = (
+                    0.0 if member.writable else None
+                )  # it is read from by nobody while the primary can
+            router._topology._worst_lag = float("inf")
+        sql = "SELECT id FROM news"
+        assert await hasty.fetch_all(sql) == []  # nobody has asked for more
+        with pytest.raises(
+            NoServerAvailable, match=f"{first} takes writes, but lacks what the read must show"
+        ):
+            await hasty.fetch_all(sql, after=token)
+        with pytest.raises(NoServerAvailable, match="lacks what the read must show"):
+            async with hasty.session(after=token) as session:
+                await session.execute("DELETE FROM news")
+        reading = asyncio.create_task(patient.fetch_all(sql, after=token))
+        await asyncio.sleep(0.2)
+        assert not reading.done()
+        await run(old, words.close)
+        rows = await reading
+        assert (rows, rows.server) == ([{"id": 1}], second)
+    async with Failover(managed_pair.admin_dsns, HASTY) as failover:
+        await until(lambda: failover.diagnosis.healthy)
