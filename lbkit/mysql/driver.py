@@ -65,7 +65,8 @@ POSITION_MARIADB = "SELECT @@last_gtid"
 NO_SUCH_VARIABLE = 1193
 # What the driver raises over something that is not of the protocol.
 NO_ANSWER = (struct.error, IndexError, KeyError, TypeError, ValueError, ArithmeticError, AssertionError)
-_FIRST_WORD = re.compile(r"(?:\s|\(|/\*.*?\*/|--\s[^\n]*|#[^\n]*)*([A-Za-z]+)", re.DOTALL)
+# Possessive: what was passed over is not tried in other ways, of which comments have very many.
+_FIRST_WORD = re.compile(r"(?:[\s(]|/\*.*?\*/|--\s[^\n]*|#[^\n]*)*+([A-Za-z]+)", re.DOTALL)
 
 
 class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type information
@@ -373,17 +374,17 @@ class Connection:
 
         An answer with rows, such as that of INSERT … RETURNING, and a refusal name none, also not later:
         where the last one was such, and its statement *may_write*, the server is asked for its position.
-        `PRIMARY_ONLY` where it does not name them at all, or not any more.
+        `PRIMARY_ONLY` where it does not name them at all, or not any more, or not by the request's deadline.
         """
         token, self._protocol.token = self._protocol.token, ""
         if not self._protocol.tracks:
             return PRIMARY_ONLY
         if self._protocol.has_named or not may_write:
             return token
+        position = POSITION_MARIADB if self.is_mariadb else POSITION_MYSQL
         try:
-            await self._guard(
-                self._protocol.raw(POSITION_MARIADB if self.is_mariadb else POSITION_MYSQL), ConnectionLost
-            )
+            async with deadline.bounded():
+                await self._guard(self._protocol.raw(position), ConnectionLost)
             return merged(token, checked(str(self._protocol._result.rows[0][0] or "")))
         except (LbkitError, ValueError):
             return PRIMARY_ONLY

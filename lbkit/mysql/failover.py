@@ -116,6 +116,7 @@ class Failover:
         self._told: tuple[Verdict, str] | None = None
         self._task: asyncio.Task[None] | None = None
         self._lock_task: asyncio.Task[None] | None = None
+        self._stopped = False
 
     async def __aenter__(self) -> Failover:
         await self.start()
@@ -128,6 +129,7 @@ class Failover:
 
     async def start(self) -> None:
         """Look at all servers once, and go on in the background."""
+        self._stopped = False
         try:
             await self._watch.start()
         except BaseException:
@@ -139,7 +141,9 @@ class Failover:
         self._diagnose()
 
     async def stop(self) -> None:
-        """Stop watching. A plan at work is given up, and undone unless it may have opened a server."""
+        """Stop watching. A plan at work is given up, and undone unless it may have opened a server; that of a
+        `switch` goes on where its steps have begun, and is refused where they have not."""
+        self._stopped = True
         tasks = [task for task in (self._task, self._lock_task) if task]
         for task in tasks:
             task.cancel()
@@ -358,6 +362,8 @@ class Failover:
             return reason
         try:
             await (self._watch.look_again() if self._task else self._watch.look_once())
+            if self._stopped:
+                raise PromotionRefused(f"{self.name} is no longer watched")
             made: Plan | None = make()
             if made is None:
                 return ""

@@ -48,7 +48,6 @@ from lbkit.mysql.transaction import Transaction
 __all__ = ["Router"]
 
 T = TypeVar("T")
-FORGET_AFTER = 60.0  # seconds
 
 Servers = Sequence[str | Dsn] | Mapping[str, str | Dsn]
 
@@ -83,8 +82,6 @@ class Router:
         self._others: list[Connections] = []
         self._connections = Connections(self._topology, self.options, rng)
         self._own: ContextVar[OwnWrites | None] = ContextVar("lbkit.mysql.own_writes", default=None)
-        # By then a replica has them, or is too far behind for any read.
-        self._forget_after = max(FORGET_AFTER, 3 * self.options.max_lag)
 
     async def __aenter__(self) -> Router:
         await self.start()
@@ -258,7 +255,10 @@ class Router:
         own = self._own.get()
         if own is None:
             return after
-        if asyncio.get_running_loop().time() - own.changed > self._forget_after:
+        now = asyncio.get_running_loop().time()
+        if now >= own.due:
+            own.settle(self._topology, self.options.max_lag, now)
+        if own.is_everywhere:
             return after
         return merged(own.token, after) if after else own.token
 

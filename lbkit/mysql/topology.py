@@ -59,6 +59,8 @@ class Member:
         """Seconds behind the primary as the server estimates it, 0 on the primary; None is unknown."""
         self.position = ""
         """Transactions that it has carried out, as its flavour writes them (see `lbkit.mysql.gtid`)."""
+        self.asked_at = -math.inf
+        """When it answered last."""
         self.is_mariadb: bool | None = None
 
     @property
@@ -137,7 +139,7 @@ class Topology:
         """A probe of *name* was answered; what it does not know stays None."""
         member = self._members[name]
         member.lag = 0.0 if writable else lag
-        member.position, member.is_mariadb = position, is_mariadb
+        member.position, member.is_mariadb, member.asked_at = position, is_mariadb, now
         changes = []
         if member.health.observe(True, "answers", now):
             changes.append(Change(name, "is up"))

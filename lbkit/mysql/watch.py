@@ -9,7 +9,7 @@ state changes, all others are looked at in the same moment, because a diagnosis 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.observation import Observation, Reach
@@ -54,11 +54,14 @@ class Watch:
         self._tasks = [asyncio.create_task(self._run(name)) for name in self._probes]
 
     async def stop(self) -> None:
-        """End looking and close its connections."""
-        for task in self._tasks:
+        """End looking and close its connections. Whoever waits for new looks gets the last ones."""
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for name, orders in self._orders.items():
+            self._orders[name] = []
+            _fulfil(orders)
         await asyncio.gather(*(probe.close() for probe in self._probes.values()))
 
     @property
@@ -76,7 +79,9 @@ class Watch:
         return self.observations
 
     async def look_again(self) -> list[Observation]:
-        """New looks at all, waiting for none of those that are silent already."""
+        """New looks at all, waiting for none of those that are silent already; the last ones after `stop`."""
+        if not self._tasks:
+            return self.observations
         loop = asyncio.get_running_loop()
         waiting = []
         for name, wake in self._wakes.items():
@@ -110,10 +115,10 @@ class Watch:
             await self._pause(probe, wake, SHORTEST if urgent else self._interval)
             wake.clear()
             orders, self._orders[name] = self._orders[name], []
-            self._keep(await probe.look())
-            for order in orders:
-                if not order.done():
-                    order.set_result(None)
+            try:
+                self._keep(await probe.look())
+            finally:
+                _fulfil(orders)
             await asyncio.sleep(SHORTEST)
 
     async def _pause(self, probe: Probe, wake: asyncio.Event, seconds: float) -> None:
@@ -157,6 +162,12 @@ class Watch:
         present = any(other.answers and other.writable for other in self._seen.values())
         if not present and (before is None or not before.writable):
             self.replaced |= self.away - {one.name}
+
+
+def _fulfil(orders: Iterable[asyncio.Future[None]]) -> None:
+    for order in orders:
+        if not order.done():
+            order.set_result(None)
 
 
 def _state(one: Observation) -> object:

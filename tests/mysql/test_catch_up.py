@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lbkit.mysql.catch_up import position_of, wait_for
+from lbkit.mysql.catch_up import position_of, primary_has, wait_for
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.router import Router
@@ -36,3 +36,19 @@ async def test_after_catch_up_every_replica_shows_the_write(router: Router, tabl
         rows = await router.fetch_all(f"SELECT COUNT(*) AS n FROM {table}")
         assert rows == [{"n": number + 1}]
         assert rows.server == "mysql2"
+
+
+async def test_whether_a_primary_has_a_write(pair: LivePair, router: Router, table: str) -> None:
+    primary = await connect(Dsn.parse(pair.primary.dsn), 5)
+    try:
+        token = (await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")).token
+        assert await primary_has(primary, token)
+        assert not await primary_has(primary, _later(token, pair.flavour))
+        if pair.flavour == "mariadb":
+            # The numbers run through all servers of a domain: it has that one, and not of that server.
+            domain, _, number = token.split("-")
+            assert not await primary_has(primary, f"{domain}-4711-{number}")
+        else:
+            assert await primary_has(primary, "0-1-7")  # it can't tell
+    finally:
+        await primary.close()

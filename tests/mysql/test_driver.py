@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
+from lbkit import deadline
 from lbkit.errors import ConnectFailed, ConnectionLost, DuplicateKey, OutcomeUnknown, QueryFailed
-from lbkit.mysql.driver import Connection, connect
+from lbkit.mysql.driver import Connection, _verb, connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.tokens import PRIMARY_ONLY
 from tests.support.databases import LivePair
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
@@ -225,3 +230,29 @@ async def test_an_answer_that_is_none_is_a_lost_connection(pair: LivePair, answe
     with pytest.raises(ConnectionLost):
         await connection.fetch("SELECT 1")
     assert connection.closed
+
+
+def test_the_first_word_of_a_statement_is_found_in_time() -> None:
+    assert _verb("  (SELECT 1)") == "SELECT"
+    assert _verb("/* a */ -- b\n# c\n/* d */INSERT INTO t VALUES (1)") == "INSERT"
+    assert _verb("/* not closed INSERT") == ""
+    began = time.perf_counter()
+    for text in ("/**/" * 250_000, "/*" * 500_000, "-- \n" * 250_000, "( " * 500_000, "#*/ /*\n" * 160_000):
+        assert _verb(text) == ""
+    assert _verb("/* a */ " * 125_000 + "update t") == "UPDATE"
+    assert time.perf_counter() - began < 5
+
+
+async def test_the_question_for_a_writes_id_ends_with_the_request(
+    connection: Connection, pair: LivePair
+) -> None:
+    await connection.fetch("SELECT 1")  # as INSERT … RETURNING: the answer names none
+    await pair.freeze(pair.primary)
+    try:
+        began = time.monotonic()
+        with deadline.within(0.2):
+            assert await connection.take_token() == PRIMARY_ONLY
+        assert time.monotonic() - began < 3
+    finally:
+        os.kill(pair.primary.pid, signal.SIGCONT)
+    assert connection.closed and connection.was_interrupted

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.monitor import Monitor
-from lbkit.mysql.observation import Observation
+from lbkit.mysql.observation import Observation, Reach
 from lbkit.mysql.topology import Change, Role, Topology
 from tests.mysql.test_driver import tcp_server
 from tests.mysql.test_watch import Script
@@ -109,4 +109,17 @@ async def test_a_primary_that_comes_back_is_compared_with_the_others_first() -> 
         while found.primary is None:
             await asyncio.sleep(0)
     assert found.require_primary().name == "db2"
+    await monitor.stop()
+
+
+async def test_who_asks_for_a_look_at_everybody_shares_the_next_one() -> None:
+    scripts = {"db1": Script([Observation("db1", writable=True)]), "db2": Script([Observation("db2")])}
+    found = topology(*(Dsn(name).named(name) for name in scripts))
+    monitor = Monitor(found, 3600, 1, lambda changes: None)
+    monitor._probes = scripts  # type: ignore[assignment]  # fakes
+    await monitor.start()
+    assert await asyncio.gather(*(monitor.look() for _ in range(10))) == [True] * 10
+    assert [script.looks for script in scripts.values()] == [3, 3]  # one was at work when the others came
+    scripts["db2"].lines = [Observation("db2", Reach.SILENT, "silent")]
+    assert not await monitor.look()
     await monitor.stop()

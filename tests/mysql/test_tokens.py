@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lbkit.mysql.gtid import GtidSet
-from lbkit.mysql.tokens import LONGEST, PRIMARY_ONLY, checked, merged
+from lbkit.mysql.tokens import LONGEST, MOST_ADDED, PRIMARY_ONLY, Held, checked, merged
 
 A = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
 B = "11111111-2222-3333-4444-555555555555"
@@ -53,3 +53,28 @@ def test_what_would_be_too_long_to_come_back_is_for_the_primary() -> None:
     runs = ":".join(f"{number}-{number + 10**12}" for number in range(10**15, 9 * 10**15, 10**15))
     assert merged(f"{A}:1", *(f"{source}:{runs}" for source in sources[:5])) == PRIMARY_ONLY
     assert checked(merged(*(f"{source}:5" for source in sources))) != PRIMARY_ONLY
+
+
+def test_what_a_server_has_told_is_remembered() -> None:
+    held = Held()
+    for number in (1, 2, 5):
+        held.add(f"{A}:{number}")
+    assert f"{A}:1-2:5" in held
+    assert f"{A}:3" not in held  # somebody else's, as far as is known
+    assert f"{B}:1" not in held
+    held.add(PRIMARY_ONLY)
+    assert PRIMARY_ONLY not in held
+    mariadb = Held()
+    mariadb.add("0-1-57")
+    assert "0-1-56" in mariadb and "0-2-56" not in mariadb
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    held = Held()
+    for number in range(1, 10_000, 2):
+        held.add(f"{A}:{number}")
+        if number % 101 == 0:
+            assert f"{A}:{number}" in held
+    assert f"{A}:1" not in held
+    assert f"{A}:9999" in held
+    assert len(held._set.sources[A]) <= MOST_ADDED

@@ -189,6 +189,20 @@ def test_a_replica_too_far_behind_or_of_unknown_lag_is_not_read() -> None:
     assert found.pick_reader(1.0, []).name in ("db2", "db3")
 
 
+def test_who_has_what() -> None:
+    uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+    found = topology(2)
+    found.answered("db1", True, 0.0, position=f"{uuid}:1-9")
+    found.answered("db2", False, 0.0, position=f"{uuid}:1-7")
+    assert found.everybody_has(f"{uuid}:7") and not found.everybody_has(f"{uuid}:8")
+    assert not found.everybody_has("*")
+    assert found.nobody_has(f"{uuid}:10") and not found.nobody_has(f"{uuid}:9")  # the primary has it by now
+    found.answered("db2", False, 0.0, position=f"{uuid}:1-7:11")
+    assert not found.nobody_has(f"{uuid}:10-11")  # a part of it is somewhere else
+    assert found.nobody_has(f"{uuid}:10")
+    assert not found.nobody_has("*")
+
+
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [

@@ -148,3 +148,22 @@ async def test_a_silent_server_is_not_waited_for() -> None:
     async with asyncio.timeout(5):
         await found.look_again()
     await found.stop()
+
+
+async def test_who_waits_for_a_look_is_not_left_waiting_by_the_end() -> None:
+    class Hangs(Script):
+        async def look(self) -> Observation:
+            if self.looks >= 1:
+                self.looks += 1
+                await asyncio.Event().wait()
+            return await super().look()
+
+    found = watch(db1=Script([ONE]), db2=Hangs([TWO]))
+    await found.start()
+    async with asyncio.timeout(5):
+        waiting = [asyncio.create_task(found.look_again()) for _ in range(3)]
+        while len(found._orders["db2"]) < 2 and found._probes["db2"].looks < 2:  # type: ignore[attr-defined]
+            await asyncio.sleep(0)
+        await found.stop()
+        assert await asyncio.gather(*waiting) == [[ONE, TWO]] * 3
+        assert await found.look_again() == [ONE, TWO]
