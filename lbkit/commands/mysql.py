@@ -136,6 +136,7 @@ def drill_report(failover: Failover) -> dict[str, Any]:
         "verdict": diagnosis.verdict.value,
         "primary": diagnosis.primary,
         "to_do": diagnosis.to_do,
+        "warnings": failover.warnings,
         "candidate": None,
         "blockers": [],
         "risks": [],
@@ -251,6 +252,8 @@ def _show(failover: Failover) -> None:
         console.print(f"lock: {failover.lock_state}", soft_wrap=True)
     if state["to_do"]:
         console.print(f"to do: {state['to_do']}", soft_wrap=True)
+    for text in state["warnings"]:
+        console.print(f"warning: {text}", soft_wrap=True)
 
 
 def _show_drill(report: dict[str, Any]) -> None:
@@ -267,3 +270,5 @@ def _show_drill(report: dict[str, Any]) -> None:
         console.print(f"at risk: {text}", soft_wrap=True)
     if report["to_do"]:
         console.print(f"to do: {report['to_do']}", soft_wrap=True)
+    for text in report["warnings"]:
+        console.print(f"warning: {text}", soft_wrap=True)

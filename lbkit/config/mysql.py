@@ -21,7 +21,9 @@ class MysqlConfig:
 
     `user` may see and change replication (see `lbkit.mysql.failover`); its password is in the variable
     `password_env` or in the file `password_file`. Replicas log in at the primary with `replication_user`
-    and its password, by default with `user`'s.
+    and its password, by default with `user`'s. Applications need an account of their own: to fence a server,
+    which is how a former primary is kept from taking writes, cuts every session but those of `user`. ``lbkit
+    mysql status`` and ``drill`` warn of others that use it.
 
     `failover` ``"auto"`` watches and acts; ``"off"`` only watches and tells. `on_possible_loss` is what to do
     where acknowledged writes might be lost: ``"abort"`` leaves it to people. After a failover no second one

@@ -54,6 +54,12 @@ class Dialect(ABC):
     )
     """A query for the `id` and `state` of each session but lbkit's own and those of replicas."""
 
+    strangers = (
+        "SELECT COUNT(*) AS sessions FROM information_schema.processlist WHERE db IS NOT NULL "
+        "AND command NOT LIKE 'Binlog Dump%' AND user = SUBSTRING_INDEX(CURRENT_USER(), '@', 1)"
+    )
+    """A query for how many `sessions` of lbkit's account have a database: its own have none."""
+
     _io: str
     _sql: str
     _lag: str

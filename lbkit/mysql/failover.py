@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -75,7 +75,7 @@ class Failover:
 
     *dsns*: accounts that may see and change replication (MySQL: REPLICATION CLIENT, REPLICATION_SLAVE_ADMIN,
     SYSTEM_VARIABLES_ADMIN, CONNECTION_ADMIN, REPLICATION SLAVE, and with `clone` CLONE_ADMIN and
-    BACKUP_ADMIN).
+    BACKUP_ADMIN). Applications need another one: to fence a server cuts all sessions but those of this one.
     *replication*: user and password with which replicas log in; None is those of the DSNs. *addresses*: where
     replicas follow a server, where that is not the address of its DSN. *lock* lets one of several that watch
     the same servers act: by default one on the servers (`MajorityLock`); see `lbkit.mysql.etcd_lock`, too.
@@ -96,9 +96,12 @@ class Failover:
         self.name = name
         self.options = options or FailoverOptions()
         self.promotions = 0
+        self.warnings: list[str] = []
+        """What `look` found that would hinder a failover."""
         self.refusal = ""
         """Why the last plan was not carried out; "" when there was nothing to refuse."""
-        self._dsns = {dsn.name: dsn for dsn in dsns}
+        # Without a database its sessions are told from those of applications that use its account.
+        self._dsns = {dsn.name: replace(dsn, database="") for dsn in dsns}
         if len(self._dsns) != len(dsns):
             raise ConfigError("servers: two servers have the same name")
         self._addresses = {**{dsn.name: dsn.address for dsn in dsns}, **(addresses or {})}
@@ -152,7 +155,9 @@ class Failover:
 
     async def look(self) -> Diagnosis:
         """One look at all servers without `start`, for a command."""
-        await self._watch.look_once()
+        seen = await self._watch.look_once()
+        found = await asyncio.gather(*(self._shared_account(one) for one in seen if one.answers))
+        self.warnings = [text for text in found if text]
         return self._diagnose()
 
     async def look_at_lock(self) -> LockState:
@@ -218,6 +223,7 @@ class Failover:
             "to_do": diagnosis.to_do if diagnosis else "",
             "refusal": self.refusal,
             "lock": self._lock_state.as_data() if self._lock_state else None,
+            "warnings": self.warnings,
             "promotions": self.promotions,
             "servers": servers,
         }
@@ -408,6 +414,25 @@ class Failover:
             log.info("%s: %s connects to %s again, to see if it lives", self.name, one.name, primary.name)
             await self._connect_again(one)
         self._watch.wake()
+
+    async def _shared_account(self, one: Observation) -> str:
+        """That others use lbkit's account on a server, in words; "" where none do, or where it can't tell."""
+        try:
+            async with asyncio.timeout(self.options.timeout):
+                connection = await connect(self._dsns[one.name], self.options.timeout)
+                try:
+                    (row,) = await connection.fetch(dialect_of(one.is_mariadb).strangers)
+                finally:
+                    connection.drop()
+        except (LbkitError, TimeoutError):
+            return ""
+        if not row["sessions"]:
+            return ""
+        user = self._dsns[one.name].user
+        return (
+            f"{row['sessions']} sessions on {one.name} use lbkit's own account {user} with a database: to "
+            "fence the server would not cut them; give applications an account of their own"
+        )
 
     async def _connect_again(self, one: Observation) -> None:
         words = dialect_of(one.is_mariadb)

@@ -14,6 +14,8 @@ from lbkit.cluster.mysqld import free_port
 from lbkit.errors import ConfigError, PromotionRefused
 from lbkit.mysql import Dsn
 from lbkit.mysql.etcd_lock import EtcdLock
+from lbkit.mysql.dialect import dialect_of
+from lbkit.mysql.driver import connect
 from tests.support.databases import LivePair
 from tests.support.etcd import running_etcd
 
@@ -130,6 +132,34 @@ async def test_promote_moves_the_role(managed_pair: LivePair) -> None:
     assert result.exit_code == 0, result.output
     after = await asyncio.to_thread(invoke, "status", *admin(managed_pair), "--json")
     assert json.loads(before.stdout)["primary"] != json.loads(after.stdout)["primary"]
+
+
+async def test_it_is_told_what_is_to_be_done_about_two_that_take_writes(managed_pair: LivePair) -> None:
+    """And who uses lbkit's account, which a fence spares."""
+    primary = managed_pair.run(managed_pair.cluster.find_primary())
+    assert primary is not None
+    replica = next(server for server in managed_pair.cluster.servers if server.name != primary.name)
+    connection = await connect(Dsn.parse(replica.admin_dsn), 5)
+    words = dialect_of(connection.is_mariadb)
+    for sql in (words.detach, *words.open):
+        await connection.execute(sql)
+    try:
+        for command in ("status", "drill", "promote"):
+            result = await asyncio.to_thread(invoke, command, *admin(managed_pair))
+            assert result.exit_code == 1 or isinstance(result.exception, PromotionRefused)
+            text = f"{result.output} {result.exception}"
+            assert "take writes at the same time" in text
+            assert f"{words.close} on {Dsn.parse(replica.admin_dsn).name}" in text
+            if command != "promote":
+                assert "sessions on" in text and "lbkit's own account lbkit_admin" in text
+        told = await asyncio.to_thread(invoke, "drill", *admin(managed_pair), "--json")
+        assert "take writes at the same time" in json.loads(told.output)["blockers"][0]
+    finally:
+        await connection.execute(words.close)
+        for sql in words.start:
+            await connection.execute(sql)
+        await connection.close()
+    await managed_pair.until_whole()
 
 
 def test_servers_that_are_not_there() -> None:

@@ -264,7 +264,17 @@ def test_mariadb_names_its_servers_by_number() -> None:
     two = Observation("b", is_mariadb=True, uuid="2", link=replace(link), received=GtidSet.parse("0-1-9"))
     assert diagnose([one, two], addresses).healthy
     errant = replace(two, received=GtidSet.parse("0-1-7,0-2-8"))
-    assert [item.trouble for item in diagnose([one, errant], addresses).findings] == [Trouble.ERRANT]
+    found = diagnose([one, errant], addresses)
+    assert [item.trouble for item in found.findings] == [Trouble.ERRANT]
+    assert "b has 8 transactions that a lacks: 0-2-8" in found.reason
+    for order in (
+        "mariadb-binlog on b",
+        "carry over to a",
+        "make b anew",
+        "mariadb-backup of a",
+        "gtid_slave_pos",
+    ):
+        assert order in found.to_do
 
 
 def test_a_long_list_of_transactions_is_cut() -> None:

@@ -191,3 +191,13 @@ async def test_nothing_is_left_behind(managed_pair: LivePair) -> None:
     async with Failover(managed_pair.admin_dsns):
         pass
     assert asyncio.all_tasks() == before
+
+
+async def test_a_switch_is_refused_where_the_watch_is_stopped_meanwhile(managed_pair: LivePair) -> None:
+    async with Failover(managed_pair.admin_dsns, FailoverOptions(auto=False)) as failover:
+        switching = asyncio.create_task(failover.switch())
+        await asyncio.sleep(0)
+        await failover.stop()
+        async with asyncio.timeout(10):
+            with pytest.raises(PromotionRefused, match="main is no longer watched"):
+                await switching

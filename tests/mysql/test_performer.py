@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from lbkit.errors import ConnectionLost, PromotionRefused, QueryFailed
-from lbkit.mysql.driver import connect
+from lbkit.mysql.driver import Connection, connect
 from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.performer import Performer, StepLimits, step_text
 from lbkit.mysql.plan import (
@@ -163,3 +163,36 @@ async def test_mariadb_cannot_clone(managed_pair: LivePair) -> None:
     async with performer_for(managed_pair) as performer:
         with pytest.raises(PromotionRefused, match="MariaDB cannot clone"):
             await performer.perform(Plan("test", (Clone("mysql2", "mysql1"),)))
+
+
+async def test_a_mariadb_that_was_made_from_a_backup_follows_from_there(managed_pair: LivePair) -> None:
+    """Its position is set, and its binary log is empty: that must not be taken for its position."""
+    if managed_pair.flavour == "mysql":
+        return  # it has one set of transactions for both
+    managed_pair.is_spoilt = True  # its history is gone
+    async with Failover(managed_pair.admin_dsns, FailoverOptions(auto=False)) as failover:
+        first = str(failover.diagnosis.primary)
+    replica = next(dsn for dsn in managed_pair.admin_dsns if dsn.name != first)
+    connection = await connect(replica, 5)
+    other = await connect(next(dsn for dsn in managed_pair.admin_dsns if dsn.name == first), 5)
+    await other.execute("CREATE TABLE app.earlier (id INT)")
+    await appears(connection, "earlier")
+    for sql in ("STOP SLAVE", "RESET MASTER"):
+        await connection.execute(sql)
+    await other.execute("FLUSH BINARY LOGS")
+    (status,) = await other.fetch("SHOW MASTER STATUS")
+    await other.execute(f"PURGE BINARY LOGS TO '{status['File']}'")  # nobody can begin at the beginning
+    async with performer_for(managed_pair) as performer:
+        await performer.perform(Plan("test", (Follow(replica.name, first),)))
+    (row,) = await connection.fetch("SHOW SLAVE STATUS")
+    assert (row["Slave_IO_Running"], row["Slave_SQL_Running"]) == ("Yes", "Yes")
+    await other.execute("CREATE TABLE app.afterwards (id INT)")
+    await appears(connection, "afterwards")
+    await other.close()
+    await connection.close()
+
+
+async def appears(connection: Connection, table: str) -> None:
+    async with asyncio.timeout(10):
+        while not await connection.fetch(f"SHOW TABLES FROM app LIKE '{table}'"):
+            await asyncio.sleep(0.01)
