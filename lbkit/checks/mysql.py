@@ -28,7 +28,7 @@ from lbkit.config.values import Duration
 from lbkit.errors import CheckFailed
 from lbkit.server import Address
 
-__all__ = ["GroupView", "MysqlCheck", "MysqlCheckOptions", "judge_role"]
+__all__ = ["GroupView", "MysqlCheck", "MysqlCheckOptions", "Role", "judge_role"]
 
 Role = Literal["any", "primary", "replica"]
 
@@ -223,15 +223,16 @@ async def _lag(connection: Any, is_mariadb: bool, group: GroupView | None) -> fl
     """Seconds behind; None where the server does not know, or the user may not ask."""
     try:
         if group is not None:
-            # The age of what it applies just now; it is not behind where it has nothing to apply.
+            # The age of what it applies just now; it is not behind where it has nothing to apply. LAG is a
+            # reserved word there.
             (row,) = await _rows(
                 connection,
                 "SELECT MAX(TIMESTAMPDIFF(MICROSECOND, "
-                "applying_transaction_original_commit_timestamp, NOW(6))) AS lag "
+                "applying_transaction_original_commit_timestamp, NOW(6))) AS since "
                 "FROM performance_schema.replication_applier_status_by_worker "
                 "WHERE applying_transaction <> ''",
             )
-            return max(0.0, float(row["lag"] or 0) / 1e6)
+            return max(0.0, float(row["since"] or 0) / 1e6)
         rows = await _rows(connection, "SHOW ALL SLAVES STATUS" if is_mariadb else "SHOW REPLICA STATUS")
     except pymysql.MySQLError as error:
         if error.args and error.args[0] in _DENIED:
