@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from lbkit.errors import CheckFailed
@@ -43,6 +44,12 @@ class HealthCheck(ABC):
                 sock.close()
                 raise
         return sock
+
+    def members_are(self, addresses: Collection[Address]) -> None:  # noqa: B027 - most look at each alone
+        """Who is checked: told before the first check, and when that changes, for a check that compares."""
+
+    def passed_before(self, address: Address) -> None:  # noqa: B027 - most look at each alone
+        """*address* passed another such check, that of the pool's start or the one before a reload."""
 
     @abstractmethod
     async def probe(self, address: Address) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +24,7 @@ import aiomysql
 import pymysql
 
 from lbkit.checks.base import CHECKS, HealthCheck
+from lbkit.checks.one_primary import OnePrimary
 from lbkit.config.values import Duration
 from lbkit.errors import CheckFailed
 from lbkit.server import Address
@@ -56,8 +57,12 @@ class MysqlCheckOptions:
     """`user` logs in and runs ``SELECT 1``; its password comes from `password_env` or `password_file`.
 
     With `role` ``"primary"`` only a server that takes writes passes, with ``"replica"`` only one that takes
-    none and is at most `max_lag` behind; one that does not know, or may not say, how far does not pass. For
-    that the user needs REPLICATION CLIENT (MariaDB: SLAVE MONITOR), and in a group SELECT on
+    none and is at most `max_lag` behind; one that does not know, or may not say, how far does not pass. Of
+    several that take writes one passes, the first one, until it takes none or is gone: a replica that was
+    opened by mistake gets no sessions, nor does a former primary that was replaced while it stood still.
+    Where they take writes before the first check, nobody knows which one is meant, and the one passes that
+    answers first; and two lbkit may choose differently. To close the other one is `lbkit.mysql.failover`'s.
+    For that the user needs REPLICATION CLIENT (MariaDB: SLAVE MONITOR), and in a group SELECT on
     performance_schema.replication_group_members.
     """
 
@@ -118,31 +123,63 @@ class _Login(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type
 class MysqlCheck(HealthCheck):
     """A MySQL or MariaDB server greets, and with `user` answers a query."""
 
-    async def probe(self, address: Address) -> str:
-        if self.options.user:
-            return await self._query(address)
-        return await self._greeting(address)
+    def __init__(self, options: Any) -> None:
+        super().__init__(options)
+        self._one = OnePrimary()
 
-    async def _query(self, address: Address) -> str:
-        where: dict[str, Any] = (
-            {"unix_socket": address.path} if address.path else {"host": address.host, "port": address.port}
-        )
+    def members_are(self, addresses: Collection[Address]) -> None:
+        self._one.keep(addresses)
+
+    def passed_before(self, address: Address) -> None:
+        if self.options.role == "primary":
+            self._one.admits(address)
+
+    async def probe(self, address: Address) -> str:
+        if not self.options.user:
+            return await self._greeting(address)
+        answered = False
         try:
-            connection = _Login(self.introduction, self.options.user, self.options.password(), where)
-            await connection._connect()
-        except Exception as error:  # noqa: BLE001 - see _verdict
-            raise _verdict(error) from None
-        try:
-            if self.options.role != "any":
-                return await self._role(connection)
-            await _rows(connection, "SELECT 1")
+            connection = await self._connected(address)
+            try:
+                if self.options.role == "any":
+                    await _rows(connection, "SELECT 1")
+                    return f"answered, version {connection.get_server_info()}"
+                writable, group, lag = await self._role(connection)
+            finally:
+                connection.close()
+            answered = True
         except Exception as error:  # noqa: BLE001 - see _verdict
             raise _verdict(error) from None
         finally:
-            connection.close()
-        return f"answered, version {connection.get_server_info()}"
+            if not answered:
+                self._one.silent(address)
+        return self._judged(address, writable, group, lag)
 
-    async def _role(self, connection: Any) -> str:
+    def _judged(self, address: Address, writable: bool, group: GroupView | None, lag: float | None) -> str:
+        try:
+            text = judge_role(self.options.role, writable, group, lag, float(self.options.max_lag))
+        except CheckFailed:
+            self._one.takes_none(address)
+            raise
+        # A group knows by itself who is its primary, or that all are.
+        if self.options.role == "primary" and group is None and (other := self._one.admits(address)):
+            raise CheckFailed(f"takes writes, but so does {other}, which was there first: somebody's mistake")
+        return text
+
+    async def _connected(self, address: Address) -> _Login:
+        where: dict[str, Any] = (
+            {"unix_socket": address.path} if address.path else {"host": address.host, "port": address.port}
+        )
+        connection = _Login(self.introduction, self.options.user, self.options.password(), where)
+        try:
+            await connection._connect()
+        except BaseException:
+            connection.close()  # aiomysql does not after a cancellation
+            raise
+        return connection
+
+    async def _role(self, connection: Any) -> tuple[bool, GroupView | None, float | None]:
+        """Whether it takes writes, the group as it sees it, and how far it is behind where that matters."""
         (server,) = await _rows(connection, "SELECT @@global.read_only AS read_only, VERSION() AS version")
         is_mariadb = "mariadb" in str(server["version"]).lower()
         writable = not int(server["read_only"])
@@ -150,7 +187,7 @@ class MysqlCheck(HealthCheck):
         lag = None
         if self.options.role == "replica" and not writable:
             lag = await _lag(connection, is_mariadb, group)
-        return judge_role(self.options.role, writable, group, lag, float(self.options.max_lag))
+        return writable, group, lag
 
     async def _greeting(self, address: Address) -> str:
         sock = await self.connect(address)

@@ -105,8 +105,10 @@ class Prober:
         self._is_changed = True
         self._wake.set()
 
-    def seen(self, server: Server) -> None:
+    def seen(self, server: Server, passed: bool) -> None:
         """Somebody checked *server* just now: its next check is an interval away."""
+        if passed:
+            self._check.passed_before(server.address)
         now = asyncio.get_running_loop().time()
         schedule = self._schedules[server] = CheckSchedule(self._intervals, now, self._rng)
         schedule.started(now, self._pool.health(server.name))
@@ -152,6 +154,7 @@ class Prober:
             server: known.get(server) or CheckSchedule(self._intervals, now, self._rng)
             for server in self._pool
         }
+        self._check.members_are({server.address for server in self._schedules})
         self._heap = []
         for server, schedule in self._schedules.items():
             self._plan(server, schedule)

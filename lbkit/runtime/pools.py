@@ -119,7 +119,7 @@ class RunningPool:
         with self.pool.together(asyncio.get_running_loop().time()):
             for name, (passed, reason) in results.items():
                 report(self.pool, check, self.pool[name], passed, reason)
-                self._prober.seen(self.pool[name])
+                self._prober.seen(self.pool[name], passed)
 
     def learn(self, known: Sequence[Known]) -> list[Server]:
         """Become what another process knows of the pool. Returns the servers that have left."""
@@ -167,6 +167,9 @@ class RunningPool:
             return None
         intervals = Intervals(health.interval, health.fast_interval, health.down_interval, health.jitter)
         check = _check(self.config, self.tls)
+        for server in self.pool:
+            if self.pool.health(server.name).state is HealthState.UP:
+                check.passed_before(server.address)
         return Prober(
             self.pool,
             check,

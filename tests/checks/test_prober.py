@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from lbkit.checks import HealthCheck, Prober
 from lbkit.checks.prober import AT_A_TIME
@@ -24,6 +24,14 @@ class Scripted(HealthCheck):
         self.behaviour: dict[int, str] = {}
         self.probes: Counter[int] = Counter()
         self.running = 0
+        self.before: list[int] = []
+        self.members: list[set[int]] = []
+
+    def passed_before(self, address: Address) -> None:
+        self.before.append(address.port)
+
+    def members_are(self, addresses: Collection[Address]) -> None:
+        self.members.append({address.port for address in addresses})
 
     async def probe(self, address: Address) -> str:
         self.probes[address.port] += 1
@@ -137,16 +145,18 @@ async def test_new_members_are_checked_at_once_and_old_results_are_dropped() -> 
         change = await probing.next()
         assert change.server is pool["a"]
         assert check.probes[7] == 1
+    assert check.members[-1] == {7}
 
 
 @on_both_loops
 async def test_a_server_that_was_just_seen_is_not_checked_again_at_once() -> None:
     pool, check = make_pool(*make_servers(1, 1), rise=1, fall=1), Scripted()
     probing = Probing(pool, check, interval=60)
-    probing.prober.seen(pool["a"])
+    probing.prober.seen(pool["a"], True)
     async with probing:
         assert (await probing.next()).server.name == "b"
         assert check.probes == {2: 1}
+    assert (check.before, check.members) == ([1], [{1, 2}])
 
 
 @on_both_loops

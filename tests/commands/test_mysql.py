@@ -13,9 +13,9 @@ from lbkit.cli import cli
 from lbkit.cluster.mysqld import free_port
 from lbkit.errors import ConfigError, PromotionRefused
 from lbkit.mysql import Dsn
-from lbkit.mysql.etcd_lock import EtcdLock
 from lbkit.mysql.dialect import dialect_of
 from lbkit.mysql.driver import connect
+from lbkit.mysql.etcd_lock import EtcdLock
 from tests.support.databases import LivePair
 from tests.support.etcd import running_etcd
 

@@ -88,9 +88,9 @@ def one(connection: Any, sql: str) -> Any:
         return cursor.fetchone()
 
 
-def set_read_only(pair: LivePair, value: str) -> None:
+def set_read_only(pair: LivePair, value: str, name: str = "") -> None:
     async def change() -> None:
-        async with pair.cluster._nodes[pair.primary.name].administration() as admin:
+        async with pair.cluster._nodes[name or pair.primary.name].administration() as admin:
             if pair.flavour == "mysql":
                 await admin.run(f"SET GLOBAL super_read_only = {value}")
             await admin.run(f"SET GLOBAL read_only = {value}")
@@ -110,6 +110,31 @@ def test_command_line_clients_write_by_one_port_and_read_by_the_other(pair: Live
             assert "read-only" in refused.stderr
         finally:
             client(pair, lbkit, "read_write", "DROP TABLE cli")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_server_that_takes_writes_gets_no_writers(
+    pair: LivePair, tmp_path: Path, workers: int
+) -> None:
+    with ports(pair, tmp_path, workers=workers) as lbkit:
+        admin = lbkit.address_of("admin")
+
+        def reason() -> str:
+            servers = fetch_json(admin)["pools"]["primary"]["servers"]
+            assert [server["state"] for server in servers.values()] == ["up", "down"]
+            return str(list(servers.values())[1]["reason"])
+
+        set_read_only(pair, "OFF", pair.replica.name)
+        try:
+            wait_until(
+                lambda: f"takes writes, but so does {pair.primary.address}" in reason(), what=lbkit.output
+            )
+            writers = [python(pair, lbkit, "read_write") for _ in range(6)]
+            assert {one(writer, "SELECT @@port")[0] for writer in writers} == {pair.primary.port}
+            for writer in writers:
+                writer.close()
+        finally:
+            set_read_only(pair, "ON", pair.replica.name)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
