@@ -42,12 +42,34 @@ async def has(replica: Connection, token: str, timeout: float) -> bool:
     if token == PRIMARY_ONLY:
         return False
     try:
-        reached = await wait_for(replica, token, timeout)
+        if replica.is_mariadb:
+            reached = await _mariadb_has(replica, token, timeout)
+        else:
+            reached = await wait_for(replica, token, timeout)
     except QueryFailed:
         return False
     if reached:
         replica.reached = token
     return reached
+
+
+async def _mariadb_has(replica: Connection, token: str, timeout: float) -> bool:
+    """Its wait compares numbers alone, and these run through all servers of a domain: a replica that still
+    follows a former primary, which goes on, comes to the same ones. So whose they are is looked at, too."""
+    rows = await replica.fetch(
+        "SELECT MASTER_GTID_WAIT(%s, %s) AS outcome, @@GLOBAL.gtid_slave_pos AS got",
+        (token, round(max(timeout, SHORTEST), 3)),
+    )
+    if rows[0]["outcome"] != 0:
+        return False
+    wanted, got = GtidSet.parse(token), GtidSet.parse(str(rows[0]["got"] or ""))
+    return wanted.sources.keys() <= got.sources.keys() or wanted <= await _mariadb_held(replica)
+
+
+async def _mariadb_held(server: Connection) -> GtidSet:
+    """The last number of each server that ever wrote, its own and what it got as a replica."""
+    rows = await server.fetch("SELECT @@GLOBAL.gtid_binlog_state AS own, @@GLOBAL.gtid_slave_pos AS got")
+    return GtidSet.parse(str(rows[0]["own"] or "")) | GtidSet.parse(str(rows[0]["got"] or ""))
 
 
 async def primary_has(primary: Connection, token: str) -> bool:
@@ -58,9 +80,7 @@ async def primary_has(primary: Connection, token: str) -> bool:
     """
     if primary.is_mariadb:
         # To wait for a position looks at what it got as a replica only, and at the numbers alone.
-        rows = await primary.fetch("SELECT @@GLOBAL.gtid_binlog_state AS own, @@GLOBAL.gtid_slave_pos AS got")
-        held = GtidSet.parse(str(rows[0]["own"] or "")) | GtidSet.parse(str(rows[0]["got"] or ""))
-        return GtidSet.parse(token) <= held
+        return GtidSet.parse(token) <= await _mariadb_held(primary)
     try:
         rows = await primary.fetch("SELECT GTID_SUBSET(%s, @@GLOBAL.gtid_executed) AS has", (token,))
     except QueryFailed:

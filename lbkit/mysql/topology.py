@@ -4,7 +4,9 @@ Pure: probes and their times go in, decisions come out. A server that says it is
 one that does not is the primary. Two writable servers at once are a mistake of somebody's; then the
 present primary stays primary and the other one gets nothing, neither reads nor writes, because its data
 may have gone its own way. Where there is no present one, the one counts that was seen to become writable
-last: a former primary that was only silent is still open when another one has long been promoted.
+last: a former primary that was only silent is still open when another one has long been promoted. One that
+still replicates from another one that took writes when it was heard of last was opened by mistake, because
+nothing that was promoted does: it is not used either while that other one is away for a moment.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Observation, Reach
 from lbkit.pool import Pool, make_balancer
-from lbkit.server import Server
+from lbkit.server import Address, Server
 
 __all__ = ["Change", "Member", "Role", "Topology"]
 
@@ -55,6 +57,8 @@ class Member:
         self.writable: bool | None = None
         self.opened_at = 0.0
         """When it was seen to take writes after it had been read-only."""
+        self.follows: Address | None = None
+        """Whom it replicates from, or is looking for; None where it does not, or may not say."""
         self.lag: float | None = None
         """Seconds behind the primary as the server estimates it, 0 on the primary; None is unknown."""
         self.position = ""
@@ -103,6 +107,8 @@ class Topology:
         """Its state in words, for people."""
         if not member.up:
             return member.health.reason
+        if member.writable and (source := self._mistaken(member)):
+            return f"takes writes, but replicates from {source.name}; not used until that is stopped"
         if member.writable and member is not self._primary:
             return "a second writable server; not used"
         if member.lag is None and member is not self._primary:
@@ -124,6 +130,7 @@ class Topology:
             lag=seen.lag,
             position=str(seen.executed),
             is_mariadb=seen.is_mariadb,
+            follows=seen.link.source if seen.link and seen.link.at_work else None,
         )
 
     def answered(
@@ -135,10 +142,11 @@ class Topology:
         lag: float | None = None,
         position: str = "",
         is_mariadb: bool | None = None,
+        follows: Address | None = None,
     ) -> list[Change]:
         """A probe of *name* was answered; what it does not know stays None."""
         member = self._members[name]
-        member.lag = 0.0 if writable else lag
+        member.lag, member.follows = 0.0 if writable else lag, follows
         member.position, member.is_mariadb, member.asked_at = position, is_mariadb, now
         changes = []
         if member.health.observe(True, "answers", now):
@@ -219,7 +227,9 @@ class Topology:
     def _settle(self, now: float) -> list[Change]:
         """Choose the primary and the replicas from what is known by now."""
         before = self._primary
-        writable = [member for member in self.members if member.up and member.writable]
+        writable = [
+            member for member in self.members if member.up and member.writable and not self._mistaken(member)
+        ]
         if before not in writable:
             self._primary = max(writable, key=lambda member: member.opened_at) if writable else None
         readers = [member.server for member in self.members if member.up and member.writable is False]
@@ -232,6 +242,14 @@ class Topology:
         if self._primary:
             return [Change(self._primary.name, "is the primary")]
         return [Change(before.name, "is no longer the primary; there is none")] if before else []
+
+    def _mistaken(self, member: Member) -> Member | None:
+        """Whom *member* replicates from, where that one took writes when it was heard of last. Two that
+        follow one another are meant to."""
+        for other in self._members.values() if member.follows else ():
+            if other.dsn.address == member.follows and other.writable and other is not member:
+                return None if other.follows == member.dsn.address else other
+        return None
 
     def _everybody(self) -> str:
         return ", ".join(

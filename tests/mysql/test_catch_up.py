@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from lbkit.mysql.catch_up import position_of, primary_has, wait_for
+from lbkit.mysql.catch_up import has, position_of, primary_has, wait_for
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.router import Router
@@ -36,6 +36,21 @@ async def test_after_catch_up_every_replica_shows_the_write(router: Router, tabl
         rows = await router.fetch_all(f"SELECT COUNT(*) AS n FROM {table}")
         assert rows == [{"n": number + 1}]
         assert rows.server == "mysql2"
+
+
+async def test_a_replica_that_follows_somebody_else_has_not_what_has_the_same_number(
+    pair: LivePair, router: Router, table: str
+) -> None:
+    replica = await connect(Dsn.parse(pair.replica.dsn), 5)
+    try:
+        token = (await router.execute(f"INSERT INTO {table} (text) VALUES ('x')")).token
+        assert await has(replica, token, 10)
+        if pair.flavour == "mariadb":
+            domain, _, number = token.split("-")
+            assert not await has(replica, f"{domain}-4711-{number}", 0.01)
+        assert not await has(replica, _later(token, pair.flavour), 0.01)
+    finally:
+        await replica.close()
 
 
 async def test_whether_a_primary_has_a_write(pair: LivePair, router: Router, table: str) -> None:

@@ -116,6 +116,36 @@ def test_a_second_writable_server_gets_nothing() -> None:
     assert found.why(found.members[2]) == "a second writable server; not used"
 
 
+def test_one_that_was_opened_by_mistake_is_not_used_while_the_primary_is_away() -> None:
+    found = topology()
+    link = Link(Address("db1", 3306), connected=True, applying=True)
+    found.observed(Observation("db1", writable=True), 0.0)
+    found.observed(Observation("db2", link=link, writable=True), 0.0)
+    for now in (1.0, 2.0):
+        found.observed(Observation("db1", Reach.SILENT, "silent"), now)
+    assert found.primary is None
+    with pytest.raises(NoServerAvailable, match="db2 .*takes writes, but replicates from db1; not used"):
+        found.require_primary()
+    found.observed(
+        Observation("db2", link=replace(link, connected=False, applying=False, at_work=False), writable=True),
+        3.0,
+    )
+    assert found.require_primary().name == "db2"  # now it was promoted
+    found.observed(Observation("db2", link=link, writable=True), 4.0)
+    assert found.primary is None
+    found.observed(Observation("db1"), 5.0)  # it has started anew, and is read-only
+    assert found.require_primary().name == "db2"
+
+
+def test_two_that_follow_one_another_are_meant_to() -> None:
+    found = topology(2)
+    found.observed(Observation("db1", writable=True, link=Link(Address("db2", 3306), True, True)), 0.0)
+    found.observed(Observation("db2", writable=True, link=Link(Address("db1", 3306), True, True)), 0.0)
+    assert found.require_primary().name == "db1"
+    found.failed("db1", "gone", False, 1.0)
+    assert found.require_primary().name == "db2"
+
+
 def test_the_one_that_was_opened_last_is_the_primary_where_there_was_none() -> None:
     """The former one was only silent: it is still open, and has been replaced."""
     found = whole()
