@@ -376,4 +376,11 @@ def _is_own(source: str, primary: Observation) -> bool:
 
 def _shown(found: GtidSet) -> str:
     text = str(found)
+    if not any("-" in source[8:9] for source in found.sources):
+        # MariaDB's way names the last one only.
+        text = ",".join(
+            f"{source}-{first}" + (f" to {last}" if last > first else "")
+            for source, runs in sorted(found.sources.items())
+            for first, last in runs
+        )
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"

@@ -106,7 +106,7 @@ class Failover:
             raise ConfigError("servers: two servers have the same name")
         self._addresses = {**{dsn.name: dsn.address for dsn in dsns}, **(addresses or {})}
         self._account = replication or (dsns[0].user, dsns[0].password)
-        self._watch = Watch(dsns, self.options.interval, self.options.timeout)
+        self._watch = Watch(self.dsns, self.options.interval, self.options.timeout)
         self._lock: FailoverLock = lock or MajorityLock(self._dsns, self.options.timeout)
         self._lock_state: LockState | None = None
         self._primary: str | None = None
@@ -376,6 +376,8 @@ class Failover:
             performer = Performer(
                 self._dsns, self._addresses, self._account, self.options.limits, lambda: lock.held
             )
+            if self._diagnosis and self._diagnosis.verdict is Verdict.SPLIT:
+                log.warning("%s: %s", self.name, self._diagnosis.reason)
             if made.risks:
                 log.warning("%s, although %s", made.purpose, "; ".join(made.risks))
             away = self._watch.away
@@ -430,8 +432,8 @@ class Failover:
             return ""
         user = self._dsns[one.name].user
         return (
-            f"{row['sessions']} sessions on {one.name} use lbkit's own account {user} with a database: to "
-            "fence the server would not cut them; give applications an account of their own"
+            f"lbkit's own account {user} has {row['sessions']} other sessions on {one.name}: to fence it "
+            "would not cut them; give applications an account of their own"
         )
 
     async def _connect_again(self, one: Observation) -> None:
