@@ -161,7 +161,8 @@ def _decode_table(
     except ValueError as error:
         # A part's options check themselves and say "key: what is wrong".
         key, _, message = str(error).partition(": ")
-        problems.add(key_path(path, key), message)
+        if not problems.has(key_path(path, key)):  # of what is missing it says what is wrong with a stand-in
+            problems.add(key_path(path, key), message)
         return INVALID
 
 
