@@ -243,6 +243,9 @@ class _MariaDB(ServerFlavour):
         "--rpl-semi-sync-slave-enabled=ON",
         "--rpl-semi-sync-master-timeout=4294967295",
         "--rpl-semi-sync-master-wait-point=AFTER_SYNC",
+        # What no replica has acknowledged is taken out of the binary log after a crash: nobody was told that
+        # it is kept, and with it the server could not follow the next primary.
+        "--init-rpl-role=SLAVE",
     )
     semi_sync_on = "SET GLOBAL rpl_semi_sync_master_enabled=ON"
     managed_options = ()

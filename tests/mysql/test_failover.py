@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
-from lbkit.errors import ConfigError, PromotionRefused
+from lbkit.errors import ConfigError, OutcomeUnknown, PromotionRefused
 from lbkit.mysql.diagnosis import Verdict
+from lbkit.mysql.dialect import dialect_of
+from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.observation import Link, Observation, Reach, SemiSync
 from lbkit.mysql.plan import Close, Fence, Plan
 from lbkit.server import Address
 from tests.support.databases import LivePair
+from tests.support.loops import until
 
 # ---------------------------------------------------------------- on observations that are made up
 
@@ -201,3 +204,33 @@ async def test_a_switch_is_refused_where_the_watch_is_stopped_meanwhile(managed_
         async with asyncio.timeout(10):
             with pytest.raises(PromotionRefused, match="main is no longer watched"):
                 await switching
+
+
+async def test_what_was_in_flight_when_the_primary_died_is_on_both_or_on_none(managed_pair: LivePair) -> None:
+    """Nobody was told that it is kept. MariaDB gives it up as it starts; of MySQL the one that has it is opened."""
+    primary, replica = managed_pair.primary, managed_pair.replica
+    dsns = {dsn.name: dsn for dsn in managed_pair.admin_dsns}
+    looking, writing, following = [await connect(dsns[one.name], 5) for one in (primary, primary, replica)]
+    try:
+        await looking.execute("CREATE TABLE app.in_flight (id INT PRIMARY KEY)")
+        await following.execute(dialect_of(following.is_mariadb).stop_receiving)
+        write = asyncio.create_task(
+            writing.execute("INSERT INTO app.in_flight VALUES (1)", lost=OutcomeUnknown)
+        )
+        states = f"SELECT state FROM information_schema.processlist WHERE id = {writing.id}"
+        while "semi-sync" not in str((await looking.fetch(states))[0]["state"]):
+            await asyncio.sleep(0.01)
+        await managed_pair.kill(primary)
+        with pytest.raises(OutcomeUnknown):
+            await write
+    finally:
+        for connection in (looking, writing, following):
+            connection.drop()
+    async with Failover(managed_pair.admin_dsns, FailoverOptions(settle=0.5)) as failover:
+        await until(lambda: failover.diagnosis.healthy, 30)
+        found = []
+        for dsn in dsns.values():
+            connection = await connect(dsn, 5)
+            found.append([row["id"] for row in await connection.fetch("SELECT id FROM app.in_flight")])
+            await connection.close()
+    assert found == ([[], []] if managed_pair.flavour == "mariadb" else [[1], [1]])
