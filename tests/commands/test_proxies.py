@@ -14,7 +14,7 @@ from lbkit.bench.marks import judge
 from lbkit.bench.relays import CASES, Plan, Run
 from lbkit.cluster.report import Silent
 from lbkit.commands import proxies
-from tests.support.processes import Lbkit, children_of, run_lbkit
+from tests.support.processes import Lbkit, children_of, run_lbkit, wait_until
 
 SHORT = ("--rounds", "1", "--seconds", "0.3", "--own-client", "--no-fetch")
 
@@ -67,9 +67,15 @@ def test_it_leaves_no_process_behind(number: signal.Signals, client: str, tmp_pa
         bench.process.send_signal(number)
         assert bench.process.wait(20) == 1
         assert bench.output.strip() == "Aborted!"
-    for child in children:
-        with pytest.raises(ProcessLookupError):
-            os.kill(child, 0)
+    wait_until(lambda: not any(map(is_there, children)), 5)
+
+
+def is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize(

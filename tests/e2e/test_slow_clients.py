@@ -130,7 +130,8 @@ def test_slow_clients_hold_up_nobody(
     finally:
         attack.kill()
         attack.wait()
-    assert slowest < 1.0, f"{slowest:.2f} s for somebody else's small file"
+    # Behind a slow client it would take until that is cut off; a busy machine is slow, too.
+    assert slowest < SECONDS / 2, f"{slowest:.2f} s for somebody else's small file"
     assert most <= descriptors + 2 * (CLIENTS + 10), "a client and a server each, and nothing more"
     assert largest - memory < 100, (
         f"{largest - memory} MiB for {CLIENTS} slow clients of {LARGE >> 20} MiB each"
