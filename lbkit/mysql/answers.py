@@ -73,7 +73,8 @@ class Answer(MySQLResult):  # type: ignore[misc]  # aiomysql has no type informa
     async def read(self) -> None:
         """Read all of it; raises as aiomysql does, an error of the server among others."""
         connection = self.connection
-        buffer = connection._reader._buffer
+        reader = connection._reader
+        buffer = bytearray() if reader is None else reader._buffer
         try:
             if not buffer:
                 await connection.wait()

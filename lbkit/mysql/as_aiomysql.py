@@ -76,6 +76,11 @@ class RoutedConnection(Wire):
         self._is_new = True
         self._usual = self.autocommit_mode, self._charset, self._encoding
 
+    async def _connect(self) -> None:
+        self.autocommit_mode, self._charset, self._encoding = self._usual
+        self._is_new = True
+        await super()._connect()
+
     async def set_up(self) -> None:
         """Set the session's variables; those of aiomysql's arguments again after a reset."""
         self.autocommit_mode, self._charset, self._encoding = self._usual
@@ -105,11 +110,11 @@ class RoutedConnection(Wire):
 
     async def query(self, sql: str | bytes, unbuffered: bool = False) -> Any:
         """Run a statement, here or as a plain read on a replica."""
-        if self.divert is None or self.lent is None:
+        if self.lent is None:
             return await self.raw(sql, unbuffered=unbuffered)
         text = sql if isinstance(sql, str) else bytes(sql).decode(self.encoding, "surrogateescape")
         statement = classify(text)
-        if statement.reads and not unbuffered and await self._goes_elsewhere():
+        if self.divert and statement.reads and not unbuffered and await self._goes_elsewhere():
             answer = await self.divert(self, sql)
             self._result, self._affected_rows = answer, answer.affected_rows
             return answer.affected_rows

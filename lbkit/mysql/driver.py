@@ -76,6 +76,7 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
         """*arguments*: those of aiomysql."""
         self._next_seq_id = 0
         self._result: Any = None
+        self._watched: Any = None
         super().__init__(**arguments)
         self.ended = asyncio.Event()
         self.client_flag |= CLIENT.SESSION_TRACK
@@ -98,8 +99,16 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
             raise pymysql.err.OperationalError(2026, "the server offers no TLS, and the DSN asks for it")
 
     async def open(self) -> None:
+        """Connect, log in and set the session up."""
+        await self._connect()
+
+    async def _connect(self) -> None:
+        # aiomysql's `ping` comes here, too, to make a connection anew: then it is all that a new one is.
+        aiomysql.Connection.close(self)
+        self.has_ended, self._watched = False, None
+        self.ended.clear()
         try:
-            await self._connect()
+            await super()._connect()
             self._watch(self._reader)
             self.tracks = await self.keeps_ids()
             await self.set_up()
@@ -112,17 +121,21 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
         """Have it known when the other side closes; the reader tells nobody but who reads."""
         feed_eof, set_exception = reader.feed_eof, reader.set_exception
 
+        def over() -> None:
+            if self._watched is reader:  # and no other one, by a new connection
+                self.has_ended = True
+                self.ended.set()
+
         def at_eof() -> None:
             feed_eof()
-            self.has_ended = True
-            self.ended.set()
+            over()
 
         def at_error(error: BaseException) -> None:
             set_exception(error)
-            self.has_ended = True
-            self.ended.set()
+            over()
 
         reader.feed_eof, reader.set_exception = at_eof, at_error
+        self._watched = reader
         self.has_ended = reader.eof_received or reader.exception() is not None
 
     async def keeps_ids(self) -> bool:
@@ -154,13 +167,18 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
             sql = sql.encode(self._encoding, "surrogateescape")
         before = self._result
         is_read = before is None or not (before.has_next or before.unbuffered_active)
-        if is_read and self._writer and len(sql) < MAX_PACKET_LEN - 1:
+        if is_read and self._writer and not self.has_ended and len(sql) < MAX_PACKET_LEN - 1:
             self._next_seq_id = 1
             self._writer.write((len(sql) + 1).to_bytes(3, "little") + QUERY + sql)
         else:  # what is left of the answer before comes first
             await self._execute_command(COMMAND.COM_QUERY, sql)
         await self._read_query_result(unbuffered)
         return self._affected_rows
+
+    def _write_bytes(self, data: bytes) -> None:
+        if self.has_ended:  # uvloop would raise an error of its own
+            raise pymysql.err.OperationalError(CR.CR_SERVER_LOST, "the connection was closed meanwhile")
+        self._writer.write(data)
 
     async def reset(self) -> None:
         await self._execute_command(COM_RESET_CONNECTION, "")
@@ -189,17 +207,22 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
 
     async def _read_query_result(self, unbuffered: bool = False) -> None:
         self.has_named = False
-        if unbuffered:
-            await super()._read_query_result(unbuffered=True)
-            answer = self._result
-        else:
-            self._result = None
-            answer = Answer(self)
-            await answer.read()
-            self._result = answer
-            self._affected_rows = answer.affected_rows
-            if answer.server_status is not None:
-                self.server_status = answer.server_status
+        try:
+            if unbuffered:
+                await super()._read_query_result(unbuffered=True)
+                answer = self._result
+            else:
+                self._result = None
+                answer = Answer(self)
+                await answer.read()
+                self._result = answer
+                self._affected_rows = answer.affected_rows
+                if answer.server_status is not None:
+                    self.server_status = answer.server_status
+        except Exception as error:
+            if not query_failed(error):
+                self.abort()  # what is left of this answer would be taken for the next one
+            raise
         self.has_named = not answer.field_count
         if answer.message and answer.server_status & STATE_CHANGED:
             self.hear(answer.message)
@@ -229,8 +252,11 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
 
     async def wait(self) -> None:
         """Return when something has arrived, or nothing will: then `packet` finds out why."""
+        reader = self._reader
+        if reader is None or reader.eof_received or reader.exception() is not None:
+            return  # of what has ended before, the reader would tell nobody
         try:
-            await self._reader._wait_for_data("wait")
+            await reader._wait_for_data("wait")
         except asyncio.CancelledError:
             self._close_on_cancel()
             raise
@@ -259,7 +285,7 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
         await self._execute_command(COMMAND.COM_PING, "")
         await self._read_ok_packet()
 
-    async def run(self, sql: str) -> Any:
+    async def run(self, sql: str | bytes) -> Any:
         """The first result of a statement; those of a procedure after it are read and dropped."""
         await self.raw(sql)
         first = self._result
@@ -421,14 +447,15 @@ class Connection:
 
     async def _run(self, sql: str, args: Arguments, lost: type[LbkitError]) -> Any:
         text = sql if args is None else sql % _escaped(args, self._protocol)
+        data = text.encode(self._protocol.encoding, "surrogateescape")  # what cannot be sent is no failure
         if self.closed:
             self.drop()
             raise ConnectionLost(f"{self.server}: the connection was closed")
         try:
             if deadline.at() is None:
-                return await self._guard(self._protocol.run(text), lost)
+                return await self._guard(self._protocol.run(data), lost)
             async with deadline.bounded():
-                return await self._guard(self._protocol.run(text), lost)
+                return await self._guard(self._protocol.run(data), lost)
         except DeadlineExceeded as error:
             if lost is OutcomeUnknown and self._busy:
                 raise self._unknown(f"{self.server}: {error}{_hint(lost)}", text) from None

@@ -71,6 +71,18 @@ async def test_a_task_reads_what_it_wrote_by_either_way(
         assert len(await router.fetch_all(f"SELECT text FROM {table}")) == 2
 
 
+async def test_what_is_written_after_a_ping_connected_again_is_shown(
+    router: Router, pool: RoutedPool, pair: LivePair, table: str
+) -> None:
+    """As a new connection, with its server asked to name transactions, whether a pool has it or not."""
+    async with stalled(pair), pool.acquire() as pooled, connect(router, autocommit=True) as own:
+        for number, connection in enumerate((pooled, own), 1):
+            connection.close()
+            await connection.ping()
+            await run(connection, f"INSERT INTO {table} (text) VALUES ('{number}')")
+            assert len(await router.fetch_all(f"SELECT text FROM {table}")) == number
+
+
 async def test_rows_one_by_one(pool: RoutedPool) -> None:
     async with pool.acquire() as connection:
         assert await run(connection, "SELECT 1 UNION SELECT 2", aiomysql.SSCursor) == [(1,), (2,)]

@@ -6,15 +6,23 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import pymysql
 import pytest
+from pymysql.constants import COMMAND
+from pymysql.converters import decoders
 
 from lbkit import deadline
 from lbkit.errors import ConnectFailed, ConnectionLost, DuplicateKey, OutcomeUnknown, QueryFailed
-from lbkit.mysql.driver import Connection, _verb, connect
+from lbkit.mysql.driver import Connection, Wire, _verb, arguments_of, connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.tokens import PRIMARY_ONLY
+from lbkit.server import Address
+from lbkit.testing.faulty_proxy import FaultyProxy
 from tests.support.databases import LivePair
+from tests.support.loops import on_both_loops, until
+from tests.support.mysql_wire import column, mysql_server, rows, usual
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
@@ -74,6 +82,87 @@ async def test_a_cancelled_connect_leaves_no_socket() -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@asynccontextmanager
+async def wire_to(dsn: Dsn, **arguments: Any) -> AsyncIterator[Wire]:
+    """A connection as code that was written for aiomysql has it."""
+    opened = await connect(dsn, 5, lambda dsn: Wire(**arguments_of(dsn), charset="utf8mb4", **arguments))
+    try:
+        yield opened.wire
+    finally:
+        opened.drop()
+        await asyncio.sleep(0)
+
+
+@on_both_loops
+@pytest.mark.parametrize("how", ["reset", "close"])
+async def test_what_ended_before_the_statement_is_a_lost_connection(how: str) -> None:
+    """The reader tells nobody who asks too late: neither a wait for ever nor a complaint of its own."""
+    async with mysql_server() as dsn, FaultyProxy(Address(dsn.host, dsn.port)) as proxy:
+        async with wire_to(Dsn(proxy.address.host, proxy.address.port, "app")) as wire:
+            if how == "reset":
+                proxy.reset()
+            else:
+                await wire._execute_command(COMMAND.COM_QUIT, "")
+            await until(lambda: wire.has_ended)
+            async with asyncio.timeout(2):
+                with pytest.raises(pymysql.OperationalError, match="2013"):
+                    await wire.query("SELECT 1")
+
+
+async def test_the_next_result_of_a_closed_connection() -> None:
+    async with mysql_server() as dsn, wire_to(dsn) as wire:
+        wire.abort()
+        with pytest.raises(pymysql.OperationalError, match="2013"):
+            await wire.next_result()
+
+
+async def test_a_text_that_cannot_be_sent_is_the_callers_mistake() -> None:
+    async with mysql_server() as dsn:
+        connection = await connect(dsn, 5)
+        with pytest.raises(UnicodeEncodeError):
+            await connection.execute("INSERT INTO t VALUES (%s)", ["\ud800"], lost=OutcomeUnknown)
+        assert await connection.fetch("SELECT 1") == [{"x": 1}]
+        connection.drop()
+
+
+async def test_a_connection_that_a_ping_makes_anew_is_set_up_as_a_new_one() -> None:
+    heard: list[str] = []
+
+    def answer(sql: str) -> bytes:
+        heard.append(sql)
+        return usual(sql)
+
+    async with mysql_server(answer) as dsn, wire_to(dsn) as wire:
+        first = list(heard)
+        assert "session_track_gtids" in first[-1]
+        wire.close()
+        assert wire.has_ended
+        await wire.ping()
+        assert not wire.has_ended
+        assert heard == first * 2
+
+
+async def test_a_value_that_cannot_be_converted_leaves_nothing_for_the_next_statement() -> None:
+    """Of so many rows that the numbers of their packets begin again at 1, as those of an answer do."""
+
+    def convert(value: str) -> str:
+        if value == "251":
+            raise RuntimeError("not this one")
+        return value
+
+    def answer(sql: str) -> bytes:
+        if sql == "SELECT many":
+            return rows([column(b"n")], *[[str(n).encode()] for n in range(600)])
+        return usual(sql)
+
+    async with mysql_server(answer) as dsn, wire_to(dsn, conv={**decoders, 253: convert}) as wire:
+        with pytest.raises(RuntimeError, match="not this one"):
+            await wire.query("SELECT many")
+        assert wire.has_ended
+        with pytest.raises(pymysql.MySQLError):
+            await wire.query("SELECT 1")
 
 
 async def test_a_wrong_password(pair: LivePair) -> None:
