@@ -78,8 +78,7 @@ class Databases:
         self._managed = managed
         self._stopped: set[int] = set()
         self._stalled: set[str] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="databases", daemon=True)
+        self._starting: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Databases:
         self.start()
@@ -90,6 +89,8 @@ class Databases:
 
     def start(self) -> None:
         """Start all; raises StartFailed."""
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="databases", daemon=True)
         self._thread.start()
         try:
             self._run(self._start())
@@ -108,18 +109,27 @@ class Databases:
             self._loop.close()
 
     async def _start(self) -> None:
+        self._starting = asyncio.current_task()
         for name, proxy in self._proxies.items():
             await proxy.start()
             self._addresses[name] = proxy.address
         await self._cluster.start()
 
     async def _stop(self) -> None:
+        if self._starting is not None and not self._starting.done():
+            # Given up, and cancelled: what it has begun to start would be left running.
+            await asyncio.wait([self._starting])
         await self._cluster.stop()
         for proxy in self._proxies.values():
             await proxy.close()
 
     def _run(self, step: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(step, self._loop).result(_LIMIT)
+        future = asyncio.run_coroutine_threadsafe(step, self._loop)
+        try:
+            return future.result(_LIMIT)
+        except BaseException:
+            future.cancel()  # nobody waits for it any more
+            raise
 
     # ---- who there is
 
@@ -157,8 +167,11 @@ class Databases:
     # ---- what may happen to them
 
     def kill(self, name: str) -> None:
-        """End the server's process at once, as kill -9 does. It is started again half a second later."""
-        os.kill(self.server(name).pid, signal.SIGKILL)
+        """End the server's process at once, as kill -9 does. It is started again half a second later.
+
+        Raises LbkitError where it does not run just now.
+        """
+        os.kill(self._pid(name), signal.SIGKILL)
 
     def kill_primary(self) -> str:
         """`kill` the primary; its name."""
@@ -167,10 +180,20 @@ class Databases:
         return name
 
     def freeze(self, name: str) -> None:
-        """The process stands still, as under SIGSTOP or on a machine that hangs, until `heal`."""
-        pid = self.server(name).pid
+        """The process stands still, as under SIGSTOP or on a machine that hangs, until `heal`.
+
+        Raises LbkitError where it does not run just now.
+        """
+        pid = self._pid(name)
         self._stopped.add(pid)
         os.kill(pid, signal.SIGSTOP)
+
+    def _pid(self, name: str) -> int:
+        """0 would be this process and all of its group."""
+        pid = self.server(name).pid
+        if not pid:
+            raise LbkitError(f"{name} does not run just now")
+        return pid
 
     def partition(self, name: str = "") -> str:
         """Nobody reaches the server *name*, by default the primary, or hears from it, until `heal`.

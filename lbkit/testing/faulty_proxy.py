@@ -65,8 +65,8 @@ class _End(asyncio.Protocol):
     def deliver(self) -> None:
         """Give on what is due."""
         self.timer = None
-        if self.peer is None or self.peer.transport is None:
-            return
+        if self.peer is None or self.peer.transport is None or self.proxy._way is _Way.HANGS:
+            return  # whoever changes that comes here again
         now = self.proxy._loop.time()
         while self.late and (self.late[0][0] <= now or not self.proxy._delay):
             data = self.late.popleft()[1]
@@ -207,6 +207,9 @@ class FaultyProxy:
         """All goes through again, also what has hung."""
         self._way = _Way.OPEN
         self._regulate()
+        for end in list(self._ends):
+            if end.timer is None:
+                end.deliver()
         waiting, self._waiting = self._waiting, []
         for end in waiting:
             self._joined(end)

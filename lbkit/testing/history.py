@@ -184,6 +184,10 @@ class History:
             if value < register.acknowledged:
                 lost += 1
                 self._note(f"register {key}: {register.acknowledged} was acknowledged, and it has {value}")
+        for key, value in registers.items():
+            if value and not self._may_be(key, value):
+                phantom += 1
+                self._note(f"register {key}: it has {value}, which did not happen or was never tried")
         attempts = [*self._added.values(), *self._transfers]
         for register in self._registers.values():
             attempts += register.attempts
@@ -200,6 +204,11 @@ class History:
             phantom=self._phantom + phantom,
             examples=tuple(self._examples),
         )
+
+    def _may_be(self, key: int, value: int) -> bool:
+        """Whether somebody tried to write it and was not told that it did not happen."""
+        attempts = self._registers[key].attempts if key in self._registers else []
+        return value <= len(attempts) and attempts[value - 1].end is not End.REFUSED
 
     def _note(self, line: str) -> None:
         if len(self._examples) < self._most_examples:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,42 @@ def test_a_server_that_is_killed_comes_back(servers: Databases) -> None:
         servers.kill("mysql9")
     with pytest.raises(LbkitError):
         servers.run_on("mysql1", "SELECT wrong")
+
+
+def test_a_server_that_is_down_is_not_killed_again(
+    servers: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Signals to process 0 are for this one and its whole group."""
+    down = replace(servers.server("mysql1"), pid=0)
+    monkeypatch.setattr(servers, "server", lambda name: down)
+    for step in (servers.kill, servers.freeze):
+        with pytest.raises(LbkitError, match="mysql1 does not run just now"):
+            step("mysql1")
+
+
+def test_what_is_given_up_while_it_starts_goes_no_further(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    class Slow:
+        async def start(self) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.01)
+                steps.append("start is over")
+
+        async def stop(self) -> None:
+            steps.append("stop")
+
+    servers = Databases(tmp_path)
+    monkeypatch.setattr(servers, "_cluster", Slow())
+    monkeypatch.setattr("lbkit.testing.databases._LIMIT", 0.2)
+    with pytest.raises(TimeoutError):
+        servers.start()
+    assert steps == ["start is over", "stop"]
+    assert not servers._thread.is_alive()
 
 
 def test_no_program_is_a_clear_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from lbkit.server import Address
 from lbkit.testing.faulty_proxy import FaultyProxy
+from tests.support.backends import Backend
 from tests.support.loops import on_both_loops, until
 
 PATIENCE = 0.05  # seconds in which nothing may come
@@ -53,6 +54,30 @@ async def test_bytes_and_ends_go_both_ways() -> None:
         assert await reader.read() == b"bye"
         writer.close()
         assert proxy.connections == 1 and proxy.bytes == 2_000_003
+
+
+@on_both_loops
+async def test_what_is_held_for_a_while_waits_while_it_hangs() -> None:
+    came: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(10):
+            came.append(data)
+            writer.write(data)
+
+    async with Backend(talk) as target, FaultyProxy(Address.parse(target)) as proxy:
+        reader, writer = await connect(proxy)
+        writer.write(b"a")
+        assert await reader.readexactly(1) == b"a"
+        proxy.delay(PATIENCE / 2)
+        writer.write(b"b")
+        await until(lambda: proxy.bytes == 3)
+        proxy.hang()
+        assert await says_nothing(reader)
+        assert came == [b"a"]
+        proxy.heal()
+        assert await reader.readexactly(1) == b"b"
+        writer.close()
 
 
 @on_both_loops

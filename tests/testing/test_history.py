@@ -33,6 +33,15 @@ def test_what_nobody_added_or_did_not_happen_is_a_phantom() -> None:
     assert history.judge([1, 2], {}).phantom == 2
 
 
+def test_a_register_ends_with_a_value_that_somebody_wrote() -> None:
+    history = History()
+    for end in (End.ACKNOWLEDGED, End.REFUSED, End.UNKNOWN):
+        history.written(1, history.writes(1, 0.0), end, 1.0)
+    assert [history.judge([], {1: value}).phantom for value in (1, 2, 3, 4)] == [0, 1, 0, 1]
+    assert history.judge([], {1: 1, 2: 0}).is_good
+    assert history.judge([], {1: 1, 2: 1}).phantom == 1
+
+
 def test_an_element_is_added_once() -> None:
     history = History()
     history.adds(1, 0.0)
