@@ -20,6 +20,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 import socket
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -31,13 +32,15 @@ from lbkit.server import Address
 from lbkit.sockets import connect
 from lbkit.tls.client import ClientTls, why_not_secured
 
-__all__ = ["Etcd", "EtcdRefused", "decoded", "encoded"]
+__all__ = ["Etcd", "EtcdRefused", "decoded", "encoded", "shown"]
 
 Json: TypeAlias = dict[str, Any]
 
 READ = 64 * 1024
 MOST = 256 * 1024  # bytes of an answer
+MOST_TOLD = 300  # letters of what an answer says, in an error
 DEADLINE, UNAVAILABLE, UNAUTHENTICATED = 4, 14, 16  # gRPC's codes
+_TOKEN = re.compile(r"[!-~]+")
 STALE = "revision of auth store is old"  # users were changed since the token was given
 
 
@@ -117,7 +120,10 @@ class Etcd:
     async def _log_in(self, server: Address) -> None:
         if self._user and not self._token:
             login = {"name": self._user, "password": self._password}
-            self._token = str((await self._post(server, "auth/authenticate", login)).get("token", ""))
+            token = (await self._post(server, "auth/authenticate", login)).get("token")
+            if not isinstance(token, str) or not _TOKEN.fullmatch(token):
+                raise BadResponse(f"{server}: what it gave for the password is no token")
+            self._token = token
 
     async def _post(self, server: Address, method: str, body: Mapping[str, Any]) -> Json:
         status, data = await self._exchange(server, f"/v3/{method}".encode(), json.dumps(body).encode())
@@ -129,7 +135,8 @@ class Etcd:
         told = inner if isinstance(inner, dict) else answer
         text = str(told.get("message") or told.get("error") or f"status {status}")
         code = told.get("code", told.get("grpc_code"))
-        raise EtcdRefused(text.removeprefix("etcdserver: "), code if isinstance(code, int) else 0)
+        text = shown(text.removeprefix("etcdserver: "), MOST_TOLD)
+        raise EtcdRefused(text, code if isinstance(code, int) else 0)
 
     async def _exchange(self, server: Address, target: bytes, data: bytes) -> tuple[int, bytes]:
         reader, writer = await self._connect(server)
@@ -222,3 +229,8 @@ def decoded(value: Any) -> str:
         return base64.b64decode(str(value)).decode("utf-8", "replace")
     except (ValueError, binascii.Error):
         return ""
+
+
+def shown(text: str, most: int) -> str:
+    """What somebody else wrote, for a log: its first letters, and no line breaks or the like."""
+    return "".join([letter if letter.isprintable() else " " for letter in text[:most]])

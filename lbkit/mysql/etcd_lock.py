@@ -45,7 +45,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from lbkit.errors import LbkitError
-from lbkit.mysql.etcd import Etcd, decoded, encoded
+from lbkit.mysql.etcd import Etcd, decoded, encoded, shown
 from lbkit.mysql.failover_lock import LockState
 from lbkit.mysql.lease import Lease
 
@@ -54,6 +54,7 @@ __all__ = ["EtcdLock"]
 log = logging.getLogger("lbkit.mysql")
 
 AGAIN = 0.1  # seconds after a keep-alive that failed
+LONGEST = 3600  # seconds that etcd may give where it was asked for less; its own limit is far below that
 _SHOWN = 200  # letters of a value that somebody else wrote
 
 
@@ -129,11 +130,14 @@ class EtcdLock:
     async def _make(self) -> str:
         sent = self._clock()
         granted = await self._etcd.ask("lease/grant", {"TTL": str(self._ttl)})
-        self._id = str(granted.get("ID", ""))
+        id_ = granted.get("ID")
+        if not id_ or not isinstance(id_, str):
+            return "the lock cannot be taken: etcd granted a lease without a number"
+        self._id = id_
         answer = await self._transaction("CREATE", "EQUAL", {"create_revision": "0"}, self._id)
         found = _found(answer)
         # Our own is found where the first answer to the same request was lost.
-        if not answer.get("succeeded") and found.get("lease") != self._id:
+        if answer.get("succeeded") is not True and found.get("lease") != self._id:
             return f"another lbkit acts: {_holder(found) or 'nobody knows who'} holds {self._key} in etcd"
         self._lease.granted(sent, _seconds(granted))
         if not self._lease.held(self._clock()):
@@ -172,7 +176,7 @@ class EtcdLock:
                 log.debug("the lock in etcd was not prolonged: %s", error)
                 pause = AGAIN
                 continue
-            mine = any(pair.get("lease") == id_ for pair in found.get("kvs", ()))
+            mine = any(pair.get("lease") == id_ for pair in _objects(found.get("kvs")))
             self._lease.granted(sent, _seconds(kept) if mine else 0)
             if not self.held:
                 log.warning("the lock in etcd is lost: %s is not this process's any more", self._key)
@@ -181,10 +185,16 @@ class EtcdLock:
 
 def _found(answer: dict[str, Any]) -> dict[str, Any]:
     """The key that a transaction read; {} where there is none."""
-    for response in answer.get("responses", ()):
-        for pair in response.get("response_range", {}).get("kvs", ()):
-            return dict(pair)
+    for response in _objects(answer.get("responses")):
+        for found in _objects([response.get("response_range")]):
+            for pair in _objects(found.get("kvs")):
+                return pair
     return {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    """Those of a list; what is of another kind than etcd's is as if it was not there."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def _holder(pair: dict[str, Any]) -> str:
@@ -194,17 +204,18 @@ def _holder(pair: dict[str, Any]) -> str:
     value = decoded(pair.get("value", ""))
     try:
         who = json.loads(value)
-        return f"{who['host']}, process {who['pid']}, since {who['since']}"
+        return shown(f"{who['host']}, process {who['pid']}, since {who['since']}", _SHOWN)
     except (ValueError, TypeError, LookupError, RecursionError):
         return f"somebody who wrote {value[:_SHOWN]!r}"
 
 
 def _seconds(answer: dict[str, Any]) -> int:
-    """The time to live that etcd gave; 0 where the lease is gone."""
+    """The time to live that etcd gave; 0 where the lease is gone, or that is no such time."""
     try:
-        return int(answer.get("TTL", 0))
-    except (ValueError, TypeError):
+        seconds = int(answer.get("TTL", 0))
+    except (ValueError, TypeError, OverflowError):
         return 0
+    return seconds if seconds <= LONGEST else 0
 
 
 def _now() -> str:

@@ -140,6 +140,18 @@ async def test_a_token_that_is_no_good_any_more(refusal: dict[str, Any]) -> None
     assert b"authorization: two\r\n" in heard[3].lower()
 
 
+@pytest.mark.parametrize("token", ["a\r\nX-Other: b", "", "ä", None, 7])
+async def test_a_token_that_is_none(token: Any) -> None:
+    with pytest.raises(ConnectFailed, match="what it gave for the password is no token"):
+        await asked(json_answer({"token": token}), user="u", password="p")
+
+
+async def test_a_refusal_is_told_in_one_short_line() -> None:
+    with pytest.raises(EtcdRefused) as caught:
+        await asked(json_answer({"error": "no\n\x1b[31m" + "y" * 100_000}, "400 x"))
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 400
+
+
 async def test_a_second_refusal_is_one() -> None:
     refusal = json_answer({"message": "etcdserver: invalid auth token", "code": 16}, "401 x")
     token = json_answer({"token": "t"})

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ import pytest
 from lbkit.errors import ConnectFailed
 from lbkit.mysql.etcd import Etcd, EtcdRefused, encoded
 from lbkit.mysql.etcd_lock import EtcdLock
+from lbkit.mysql.failover_lock import LockState
 from lbkit.server import Address
 from tests.support.etcd import HOST, LiveEtcd, running_etcd
 from tests.support.programs import free_port
@@ -120,6 +122,60 @@ async def test_somebody_elses(value: Any, told: str) -> None:
     etcd = Scripted(kv_txn={"responses": [{"response_range": {"kvs": [pair]}}]})
     assert (await lock_in(etcd).take(ALL, "db1")).startswith(told)
     assert etcd.asked == ["lease/grant", "kv/txn", "lease/revoke"]
+
+
+NONSENSE = [
+    None,
+    1,
+    "x",
+    [1],
+    [None],
+    {"a": 1},
+    [{"response_range": None}],
+    [{"response_range": {"kvs": None}}],
+    [{"response_range": {"kvs": [1]}}],
+]
+
+
+@pytest.mark.parametrize("responses", NONSENSE, ids=range(len(NONSENSE)))
+async def test_an_answer_of_another_kind_names_nobody(responses: Any) -> None:
+    lock = lock_in(Scripted(kv_txn={"responses": responses, "succeeded": "false"}))
+    assert "nobody knows who" in await lock.take(ALL, "db1")
+    assert await lock.look(ALL, "db1") == LockState("etcd")
+
+
+@pytest.mark.parametrize("kvs", [None, 1, "7", [1], {"lease": "7"}])
+async def test_keys_of_another_kind_are_not_ours(kvs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = lock_in(Scripted(kv_range={"kvs": kvs}), clock=Clock())
+    monkeypatch.setattr(lock, "_ttl", 0.03)
+    assert await lock.take(ALL, "db1") == ""
+    await until(lambda: not lock.held)
+    await lock.release()
+
+
+@pytest.mark.parametrize(
+    "granted",
+    [
+        {"TTL": "5"},
+        {"ID": None, "TTL": "5"},
+        {"ID": ["7"], "TTL": "5"},
+        {"ID": "7", "TTL": "9" * 30},
+        {"ID": "7", "TTL": math.inf},
+        {"ID": "7", "TTL": math.nan},
+        {"ID": "7", "TTL": ["5"]},
+    ],
+)
+async def test_a_lease_of_another_kind_is_none(granted: Any) -> None:
+    lock = lock_in(Scripted(lease_grant=granted), clock=Clock())
+    assert (await lock.take(ALL, "db1")).startswith("the lock cannot be taken: ")
+    assert not lock.held
+
+
+async def test_what_a_holder_says_of_itself_is_one_short_line() -> None:
+    value = encoded(json.dumps({"host": "h\n\x1b[31m" * 1000, "pid": 1, "since": "x"}))
+    found = {"responses": [{"response_range": {"kvs": [{"value": value}]}}]}
+    state = await lock_in(Scripted(kv_txn=found)).look(ALL, "db1")
+    assert state.holder.isprintable() and len(state.holder) <= 200
 
 
 async def test_gone_between_two_requests() -> None:
