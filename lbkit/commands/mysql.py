@@ -245,7 +245,7 @@ def _show(failover: Failover) -> None:
         lag = "–" if server["lag"] is None else f"{server['lag']:g} s"
         text = "; ".join(server["findings"]) or (server["reason"] if server["reach"] != "answers" else "ok")
         table.add_row(server["name"], server["role"], lag, server["source"] or "", text)
-    console = table_console()
+    console = table_console(markup=False)
     console.print(table)
     console.print(state["reason"], soft_wrap=True)
     if failover.lock_state:
@@ -257,7 +257,7 @@ def _show(failover: Failover) -> None:
 
 
 def _show_drill(report: dict[str, Any]) -> None:
-    console = table_console()
+    console = table_console(markup=False)
     if report["candidate"]:
         console.print(f"if {report['primary']} died now, {report['candidate']} would take over")
         console.print(f"expected: writes again after about {report['expected_seconds']:g} s")

@@ -49,9 +49,12 @@ def write_json(document: dict[str, Any], where: Path) -> None:
         raise StartFailed(f"{where}: cannot be written: {(error.strerror or str(error)).lower()}") from None
 
 
-def table_console() -> Console:
-    """For tables on stdout. A pipe or a file has no width of its own; rich would cut the table at 80."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
+def table_console(markup: bool = True) -> Console:
+    """For tables on stdout. A pipe or a file has no width of its own; rich would cut the table at 80.
+
+    Without *markup* a text in brackets is one, as in an address or in what a server says.
+    """
+    return Console(highlight=False, markup=markup, width=None if sys.stdout.isatty() else 160)
 
 
 def progress_bars(console: Console | None = None) -> Progress:

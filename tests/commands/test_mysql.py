@@ -11,11 +11,13 @@ from click.testing import CliRunner, Result
 
 from lbkit.cli import cli
 from lbkit.cluster.mysqld import free_port
+from lbkit.commands.mysql import _once, _show, _show_drill, drill_report
 from lbkit.errors import ConfigError, PromotionRefused
 from lbkit.mysql import Dsn
 from lbkit.mysql.dialect import dialect_of
 from lbkit.mysql.driver import connect
 from lbkit.mysql.etcd_lock import EtcdLock
+from lbkit.mysql.failover import Failover
 from tests.support.databases import LivePair
 from tests.support.etcd import running_etcd
 
@@ -162,6 +164,15 @@ async def test_it_is_told_what_is_to_be_done_about_two_that_take_writes(managed_
             await connection.execute(sql)
         await connection.close()
     await managed_pair.until_whole()
+
+
+def test_brackets_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of addresses such as [fd00::1]:3306, and of whatever servers say."""
+    failover = Failover([Dsn.parse("mysql://a:b@127.0.0.1:1").named("[fd00::1]:3306 [/x]")])
+    _once(failover, failover.look)
+    _show(failover)
+    _show_drill(drill_report(failover))
+    assert "[fd00::1]:3306 [/x]" in capsys.readouterr().out
 
 
 def test_servers_that_are_not_there() -> None:
