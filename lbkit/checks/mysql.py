@@ -110,7 +110,8 @@ class _Login(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type
     """A connection that says something before the server greets."""
 
     def __init__(self, introduction: bytes, user: str, password: str, where: dict[str, Any]) -> None:
-        super().__init__(user=user, password=password, **where)
+        # aiomysql has a text go as Latin-1; servers know passwords as UTF-8.
+        super().__init__(user=user, password=password.encode().decode("latin-1"), **where)
         self._introduction = introduction
 
     async def _get_server_information(self) -> None:

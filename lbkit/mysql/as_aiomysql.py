@@ -261,6 +261,8 @@ class RoutedPool(aiomysql.Pool):  # type: ignore[misc]  # aiomysql has no type i
         self._loop = asyncio.get_running_loop()
         self._read_only = read_only
         self._minsize, self._maxsize = minsize, maxsize
+        if not arguments.get("ssl"):
+            arguments.pop("ssl", None)  # None is what it is unless given; TLS is not to be lost by that
         self._arguments = {key: value for key, value in arguments.items() if key not in _WHERE}
         usual = router.options.pool
         limits = PoolLimits(
@@ -458,7 +460,7 @@ def create_pool(
     """As ``aiomysql.create_pool``, to the servers of *router*, which must be open.
 
     *arguments* are those of ``aiomysql.connect``; where to connect to is the router's, and so are user,
-    password and database unless given.
+    password, database and TLS unless given.
     """
     return _Pending(RoutedPool(router, minsize, maxsize, read_only, arguments)._start())
 

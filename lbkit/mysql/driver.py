@@ -37,7 +37,7 @@ from lbkit.mysql.session_track import STATE_CHANGED, own_gtids
 from lbkit.mysql.tokens import PRIMARY_ONLY, checked, merged
 from lbkit.mysql.translate import connect_failed, query_failed
 
-__all__ = ["Arguments", "Connection", "Step", "Wire", "arguments_of", "connect"]
+__all__ = ["Arguments", "Connection", "Step", "Wire", "arguments_of", "connect", "password_of"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -507,13 +507,14 @@ def arguments_of(dsn: Dsn) -> dict[str, Any]:
         "host": dsn.host,
         "port": dsn.port,
         "user": dsn.user,
-        "password": _password_of(dsn),
+        # aiomysql has a text go as Latin-1; servers know passwords as UTF-8.
+        "password": password_of(dsn).encode().decode("latin-1"),
         "db": dsn.database or None,
         "ssl": None if dsn.tls == "off" else _tls_context(dsn.tls, dsn.tls_ca),
     }
 
 
-def _password_of(dsn: Dsn) -> str:
+def password_of(dsn: Dsn) -> str:
     """Read anew for each connection, so that it may be changed. Raises ConnectFailed where there is none."""
     if dsn.password_env:
         try:

@@ -26,7 +26,7 @@ Tls: TypeAlias = Literal["off", "on", "verify_ca"]
 
 _URL = re.compile(
     r"mysql://(?:(?P<user>[^:@/]*)(?::(?P<password>[^@/]*))?@)?(?P<address>[^@/?#]*)(?:/(?P<database>[^/?#]*))?"
-    r"(?:\?(?P<options>[^#]*))?"
+    r"(?:\?(?P<options>[^#@]*))?"  # an "@" here is the end of a password with "@" and "?" in it
 )
 DEFAULT_PORT = 3306
 _OPTIONS = ("tls", "tls_ca", "password_env", "password_file")

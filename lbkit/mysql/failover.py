@@ -22,7 +22,7 @@ from typing import Any
 from lbkit.errors import ConfigError, LbkitError, PromotionRefused
 from lbkit.mysql.diagnosis import Diagnosis, Verdict, diagnose
 from lbkit.mysql.dialect import dialect_of
-from lbkit.mysql.driver import connect
+from lbkit.mysql.driver import connect, password_of
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.failover_lock import FailoverLock, LockState
 from lbkit.mysql.majority_lock import MajorityLock
@@ -105,7 +105,7 @@ class Failover:
         if len(self._dsns) != len(dsns):
             raise ConfigError("servers: two servers have the same name")
         self._addresses = {**{dsn.name: dsn.address for dsn in dsns}, **(addresses or {})}
-        self._account = replication or (dsns[0].user, dsns[0].password)
+        self._replication = replication
         self._watch = Watch(self.dsns, self.options.interval, self.options.timeout)
         self._lock: FailoverLock = lock or MajorityLock(self._dsns, self.options.timeout)
         self._lock_state: LockState | None = None
@@ -188,6 +188,12 @@ class Failover:
     def dsns(self) -> list[Dsn]:
         """The servers, in the given order."""
         return list(self._dsns.values())
+
+    @property
+    def _account(self) -> tuple[str, str]:
+        """With what replicas log in. Raises ConnectFailed where its password is not where the DSN says."""
+        first = self.dsns[0]
+        return self._replication or (first.user, password_of(first))
 
     @property
     def observations(self) -> list[Observation]:

@@ -57,6 +57,7 @@ SECRET = "hunter2hunter2"
     [
         (f"postgres://app:{SECRET}@db/x", 'not "postgres://"'),
         (f"mysql://app:{SECRET}@with@at@db/x", "%40"),
+        (f"mysql://app:p@ss?{SECRET}=x@db/x", "%40"),
         (f"mysql://app:{SECRET}/slash@db/x", "%2F"),
         (f"mysql://app:{SECRET}@:3306/x", "address"),
         (f"mysql://app:{SECRET}@db:port/x", "port"),

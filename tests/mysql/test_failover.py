@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lbkit.errors import ConfigError, OutcomeUnknown, PromotionRefused
+from lbkit.errors import ConfigError, ConnectFailed, OutcomeUnknown, PromotionRefused
 from lbkit.mysql.diagnosis import Verdict
 from lbkit.mysql.dialect import dialect_of
 from lbkit.mysql.driver import connect
@@ -141,6 +141,16 @@ def test_wrong_servers() -> None:
         Failover([])
     with pytest.raises(ConfigError, match="same name"):
         Failover([Dsn("db"), Dsn("db")])
+
+
+def test_replicas_log_in_with_a_password_that_is_kept_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    failover = Failover([Dsn.parse("mysql://admin@db1?password_env=LBKIT_TEST_PASSWORD")])
+    for password in ("one", "two"):
+        monkeypatch.setenv("LBKIT_TEST_PASSWORD", password)
+        assert failover._account == ("admin", password)
+    monkeypatch.delenv("LBKIT_TEST_PASSWORD")
+    with pytest.raises(ConnectFailed, match=r"\$LBKIT_TEST_PASSWORD is not set"):
+        assert failover._account
 
 
 def test_before_the_first_look() -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
+from lbkit.checks.mysql import MysqlCheck, MysqlCheckOptions
 from lbkit.errors import ConnectFailed
 from lbkit.mysql import Router
+from lbkit.mysql.as_aiomysql import create_pool
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from tests.support.certificates import Authority
@@ -50,6 +53,9 @@ async def test_a_certificate_has_to_prove_who_the_server_is(pair: LivePair, tmp_
     async with Router([f"{plain}?tls=on&tls_ca={ours.ca}"]) as router:
         rows = await router.fetch_all("SHOW SESSION STATUS LIKE 'Ssl_version'")
         assert str(rows[0]["Value"]).startswith("TLSv1.")
+        async with create_pool(router, ssl=None) as pool, pool.acquire() as taken, taken.cursor() as cursor:
+            await cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_version'")
+            assert (await cursor.fetchone())[1].startswith("TLSv1.")
 
     await serve(pair, ours.issue("other.pem", ["db.example"]), ours.ca)
     with pytest.raises(ConnectFailed, match="not accepted: IP address mismatch"):
@@ -75,6 +81,27 @@ async def test_a_password_from_a_variable_or_a_file(
     file.write_bytes(b"\xff")
     with pytest.raises(ConnectFailed, match="is not UTF-8 text"):
         await cipher(f"{bare}?password_file={file}")
+
+
+@on_both_loops
+async def test_a_password_is_utf8(pair: LivePair) -> None:
+    admin = await connect(Dsn.parse(pair.primary.admin_dsn), 5)
+    known = Dsn.parse(pair.primary.dsn)
+    try:
+        for password in ("pässwörd", "пароль€"):
+            await admin.execute("CREATE USER 'foreign'@'%%' IDENTIFIED BY %s", [password])
+            try:
+                # Twice: MySQL sends it encrypted at first, and then knows its digest.
+                for _ in range(2):
+                    await cipher(f"mysql://foreign:{quote(password)}@{known.address}")
+                options = MysqlCheckOptions("foreign", password_env="LBKIT_TEST_PASSWORD")
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setenv("LBKIT_TEST_PASSWORD", password)
+                    assert "answered" in await MysqlCheck(options).probe(known.address)
+            finally:
+                await admin.execute("DROP USER 'foreign'@'%'")
+    finally:
+        await admin.close()
 
 
 @on_both_loops
