@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,23 @@ class Databases:
         self._ending: set[asyncio.Task[None]] = set()
 
     def change(self, configs: Mapping[str, MysqlConfig], made: Mapping[str, Failover]) -> None:
-        """Run *configs*; *made* are those of `make_failovers`. One that is as it was goes on as it is."""
+        """Run *configs*; *made* are those of `make_failovers`. One that is as it was goes on as it is.
+
+        What is new begins when what it may be in place of has ended: a plan at work is undone then, and with
+        another lock or name the two would not meet at one.
+        """
         old, self._running = self._running, {}
+        kept = {name for name, config in configs.items() if name in old and old[name][0] == config}
+        for name, (_, _, task) in old.items():
+            if name not in kept:
+                self._end(task)
+        ending = list(self._ending)
         for name, config in configs.items():
-            known = old.get(name)
-            if known and known[0] == config:
-                self._running[name] = old.pop(name)
+            if name in kept:
+                self._running[name] = old[name]
             else:
-                task = asyncio.get_running_loop().create_task(_watch(made[name]))
+                task = asyncio.get_running_loop().create_task(_watch(made[name], ending))
                 self._running[name] = config, made[name], task
-        for _, _, task in old.values():
-            self._end(task)
 
     def status(self) -> list[dict[str, Any]]:
         """Of each, for the administration."""
@@ -58,7 +64,9 @@ class Databases:
         task.cancel()
 
 
-async def _watch(failover: Failover) -> None:
+async def _watch(failover: Failover, before: Sequence[asyncio.Task[None]]) -> None:
+    if before:
+        await asyncio.wait(before)
     async with failover:
         await asyncio.Event().wait()  # until it is cancelled
 

@@ -9,11 +9,14 @@ import pytest
 from lbkit.config import EtcdConfig, MysqlConfig, PoolTlsConfig, loads
 from lbkit.config.values import Duration
 from lbkit.errors import ConfigError
+from lbkit.mysql import Dsn
 from lbkit.mysql.etcd_lock import EtcdLock
+from lbkit.mysql.failover import Failover
 from lbkit.mysql.majority_lock import MajorityLock
 from lbkit.runtime import Runtime, catalog
 from lbkit.runtime.databases import Databases, make_failover, make_failovers
 from lbkit.server import Address
+from tests.support.loops import until
 
 CONFIG = MysqlConfig("admin", (Address("127.0.0.1", 1),), failover="auto")
 
@@ -90,6 +93,39 @@ async def test_what_is_as_it_was_goes_on() -> None:
     assert [failover for _, failover, _ in databases._running.values()] == [first["a"], second["c"]]
     assert [state["name"] for state in databases.status()] == ["a", "c"]
     await databases.stop()
+    assert len(asyncio.all_tasks()) == 1
+
+
+async def test_a_new_one_begins_when_the_one_before_has_ended() -> None:
+    """Which may undo a plan under another lock, or another name, for a while."""
+    events: list[str] = []
+    over = asyncio.Event()
+
+    class Slow(Failover):
+        async def start(self) -> None:
+            events.append(f"{self.name} begins")
+
+        async def stop(self) -> None:
+            await over.wait()
+            events.append(f"{self.name} has ended")
+
+    def made(*names: str) -> dict[str, Failover]:
+        return {name: Slow([Dsn("127.0.0.1", 1)], name=name) for name in names}
+
+    databases = Databases()
+    databases.change({"a": CONFIG, "b": CONFIG}, made("a", "b"))
+    try:
+        await until(lambda: len(events) == 2)
+        databases.change({"a": CONFIG, "c": CONFIG}, made("c"))
+        await asyncio.sleep(0.02)
+        assert events == ["a begins", "b begins"]
+        assert [state["name"] for state in databases.status()] == ["a", "c"]
+        over.set()
+        await until(lambda: len(events) == 4)
+        assert events[2:] == ["b has ended", "c begins"]
+    finally:
+        over.set()
+        await databases.stop()
     assert len(asyncio.all_tasks()) == 1
 
 
