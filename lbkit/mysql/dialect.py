@@ -85,20 +85,23 @@ class Dialect(ABC):
     """Statements that start replication as prepared, from where the server is."""
 
     @abstractmethod
-    def prepare(self, source: Address, user: str, password: str) -> Statement:
-        """Say whom to replicate from, without beginning to."""
+    def prepare(self, source: Address, user: str, password: str, secured: bool = False) -> Statement:
+        """Say whom to replicate from, without beginning to; *secured*: by TLS, else as it was before.
 
-    def follow(self, source: Address, user: str, password: str) -> list[Statement]:
+        What the source has to prove is the replica's own affair: it has the files of authorities.
+        """
+
+    def follow(self, source: Address, user: str, password: str, secured: bool = False) -> list[Statement]:
         """Replicate from *source*, from where it is; closed for writing first."""
         return [
             (self.detach, None),
             (self.close, None),
-            self.prepare(source, user, password),
+            self.prepare(source, user, password, secured),
             *((statement, None) for statement in self.start),
         ]
 
     @abstractmethod
-    def clone(self, source: Address, user: str, password: str) -> list[Statement]:
+    def clone(self, source: Address, user: str, password: str, secured: bool = False) -> list[Statement]:
         """Replace all data by that of *source*. Raises ValueError where the flavour cannot."""
 
     def observe(
@@ -215,15 +218,16 @@ class _MySQL(Dialect):
 
     start = ("START REPLICA", "SET GLOBAL offline_mode=OFF")
 
-    def prepare(self, source: Address, user: str, password: str) -> Statement:
+    def prepare(self, source: Address, user: str, password: str, secured: bool = False) -> Statement:
         return (
             "CHANGE REPLICATION SOURCE TO SOURCE_HOST=%s, SOURCE_PORT=%s, SOURCE_USER=%s, "
             "SOURCE_PASSWORD=%s, SOURCE_AUTO_POSITION=1, GET_SOURCE_PUBLIC_KEY=1, "
-            "SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=0.25",
+            "SOURCE_CONNECT_RETRY=1, SOURCE_RETRY_COUNT=86400, SOURCE_HEARTBEAT_PERIOD=0.25"
+            + (", SOURCE_SSL=1" if secured else ""),
             (source.host, source.port, user, password),
         )
 
-    def clone(self, source: Address, user: str, password: str) -> list[Statement]:
+    def clone(self, source: Address, user: str, password: str, secured: bool = False) -> list[Statement]:
         return [
             ("STOP REPLICA", None),
             # A clone is refused under super_read_only; read_only stays, and nobody is let in meanwhile.
@@ -231,7 +235,8 @@ class _MySQL(Dialect):
             ("SET GLOBAL super_read_only=OFF", None),
             ("SET GLOBAL clone_valid_donor_list=%s", (f"{source.host}:{source.port}",)),
             (
-                f"CLONE INSTANCE FROM %s@%s:{source.port} IDENTIFIED BY %s",
+                f"CLONE INSTANCE FROM %s@%s:{source.port} IDENTIFIED BY %s"
+                + (" REQUIRE SSL" if secured else ""),
                 (user, source.host, password),
             ),
         ]
@@ -273,14 +278,15 @@ class _MariaDB(Dialect):
         "START SLAVE",
     )
 
-    def prepare(self, source: Address, user: str, password: str) -> Statement:
+    def prepare(self, source: Address, user: str, password: str, secured: bool = False) -> Statement:
         return (
             "CHANGE MASTER TO MASTER_HOST=%s, MASTER_PORT=%s, MASTER_USER=%s, MASTER_PASSWORD=%s, "
-            "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1",
+            "MASTER_USE_GTID=slave_pos, MASTER_CONNECT_RETRY=1, MASTER_HEARTBEAT_PERIOD=1"
+            + (", MASTER_SSL=1" if secured else ""),
             (source.host, source.port, user, password),
         )
 
-    def clone(self, source: Address, user: str, password: str) -> list[Statement]:
+    def clone(self, source: Address, user: str, password: str, secured: bool = False) -> list[Statement]:
         raise ValueError("MariaDB cannot clone: make the server anew from a backup of the primary")
 
 

@@ -196,7 +196,7 @@ class Performer:
             case Follow(source=source):
                 await self._follow(server, source)
             case Prepare(source=source):
-                await self._run(server, words.prepare(self.addresses[source], *self.account))
+                await self._run(server, words.prepare(*self._link(source)))
             case Start():
                 await self._run(server, *words.start)
                 await self._until(server, _is_connected)
@@ -302,13 +302,13 @@ class Performer:
 
     async def _follow(self, server: str, source: str) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)
-        await self._run(server, *words.follow(self.addresses[source], *self.account))
+        await self._run(server, *words.follow(*self._link(source)))
         await self._until(server, _is_connected)
 
     async def _clone(self, server: str, source: str) -> None:
         words = dialect_of((await self._connection(server)).is_mariadb)
         try:
-            statements = words.clone(self.addresses[source], *self.account)
+            statements = words.clone(*self._link(source))
         except ValueError as error:
             raise PromotionRefused(str(error)) from None
         try:
@@ -326,6 +326,10 @@ class Performer:
                 return
             except (ConnectFailed, ConnectionLost):
                 await asyncio.sleep(POLL * 20)
+
+    def _link(self, source: str) -> tuple[Address, str, str, bool]:
+        """How *source* is followed: by TLS where that is how it is to be reached."""
+        return self.addresses[source], *self.account, self.dsns[source].tls != "off"
 
     async def _until(self, server: str, done: Callable[[Observation], bool]) -> None:
         while True:

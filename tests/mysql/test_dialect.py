@@ -79,6 +79,16 @@ def test_passwords_are_arguments_and_not_text(words: Dialect) -> None:
     assert "read_only=ON" in statements[1][0]  # closed before it follows
 
 
+def test_a_link_is_secured_where_its_source_is_reached_so() -> None:
+    account = Address("db1", 3306), "repl", "s3cret"
+    for is_mariadb, option in ((False, "SOURCE_SSL=1"), (True, "MASTER_SSL=1")):
+        words = dialect_of(is_mariadb)
+        assert option in words.prepare(*account, secured=True)[0]
+        assert words.prepare(*account, secured=True) in words.follow(*account, secured=True)
+        assert "_SSL" not in words.prepare(*account)[0]  # what was set up by hand stays
+    assert dialect_of(False).clone(*account, secured=True)[-1][0].endswith(" REQUIRE SSL")
+
+
 def test_cloning() -> None:
     statements = dialect_of(False).clone(Address("db1", 3306), "admin", "s3cret")
     assert statements[-1] == ("CLONE INSTANCE FROM %s@%s:3306 IDENTIFIED BY %s", ("admin", "db1", "s3cret"))

@@ -13,6 +13,8 @@ from lbkit.mysql import Router
 from lbkit.mysql.as_aiomysql import create_pool
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.performer import Performer
+from lbkit.mysql.plan import Follow, Plan
 from tests.support.certificates import Authority
 from tests.support.databases import LivePair
 from tests.support.loops import on_both_loops
@@ -37,6 +39,24 @@ async def cipher(dsn: str) -> str:
         await connection.close()
 
 
+async def follows_by_tls(pair: LivePair, source: str) -> None:
+    """The replica is told to follow, as in a failover, whom *source* asks TLS of."""
+    primary, replica = Dsn.parse(source).named("mysql1"), Dsn.parse(pair.replica.admin_dsn).named("mysql2")
+    account = Dsn.parse(pair.primary.admin_dsn)
+    dsns, addresses = {"mysql1": primary, "mysql2": replica}, {"mysql1": primary.address}
+    async with Performer(dsns, addresses, (account.user, account.password)) as performer:
+        await performer.perform(Plan("follow", (Follow("mysql2", "mysql1"),)))
+    admin = await connect(replica, 5)
+    try:
+        (link,) = await admin.fetch("SHOW REPLICA STATUS")
+        assert (link["Replica_IO_Running"], link["Source_SSL_Allowed"]) == ("Yes", "Yes")
+        await admin.execute("STOP REPLICA")
+        await admin.execute("CHANGE REPLICATION SOURCE TO SOURCE_SSL=0")
+        await admin.execute("START REPLICA")
+    finally:
+        await admin.close()
+
+
 @on_both_loops
 async def test_a_certificate_has_to_prove_who_the_server_is(pair: LivePair, tmp_path: Path) -> None:
     plain = pair.primary.dsn
@@ -57,6 +77,7 @@ async def test_a_certificate_has_to_prove_who_the_server_is(pair: LivePair, tmp_
             await cursor.execute("SHOW SESSION STATUS LIKE 'Ssl_version'")
             assert (await cursor.fetchone())[1].startswith("TLSv1.")
 
+    await follows_by_tls(pair, f"{plain}?tls=on&tls_ca={ours.ca}")
     await serve(pair, ours.issue("other.pem", ["db.example"]), ours.ca)
     with pytest.raises(ConnectFailed, match="not accepted: IP address mismatch"):
         await cipher(f"{plain}?tls=on&tls_ca={ours.ca}")
