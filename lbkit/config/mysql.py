@@ -25,6 +25,11 @@ class MysqlConfig:
     which is how a former primary is kept from taking writes, cuts every session but those of `user`. ``lbkit
     mysql status`` and ``drill`` warn of others that use it.
 
+    `tls` ``"on"`` secures the connections to servers, whose certificates must prove the host of their
+    address; with ``"verify_ca"`` only that they are of one of the authorities in the file `tls_ca`, by
+    default the system's. Replicas are then told to follow by TLS, too; what they ask of a certificate is set
+    up at each of them.
+
     `failover` ``"auto"`` watches and acts; ``"off"`` only watches and tells. `on_possible_loss` is what to do
     where acknowledged writes might be lost: ``"abort"`` leaves it to people. After a failover no second one
     is begun for `recovery_block`. A server is looked at every `interval`, at most `timeout` long. `clone`
@@ -42,6 +47,8 @@ class MysqlConfig:
     replication_user: str = ""
     replication_password_env: str = ""
     replication_password_file: Path | None = None
+    tls: Literal["off", "on", "verify_ca"] = "off"
+    tls_ca: Path | None = None
     failover: Literal["auto", "off"] = "off"
     on_possible_loss: Literal["abort", "promote"] = "abort"
     recovery_block: Duration = Duration(60)
@@ -59,7 +66,7 @@ def resolve_mysql(config: Mapping[str, MysqlConfig], folder: Path) -> dict[str, 
     for name, item in config.items():
         files: dict[str, Any] = {
             key: folder / value
-            for key in ("password_file", "replication_password_file")
+            for key in ("password_file", "replication_password_file", "tls_ca")
             if (value := getattr(item, key)) is not None
         }
         if item.etcd is not None:
@@ -81,6 +88,8 @@ def check_mysql(config: Mapping[str, MysqlConfig], problems: Problems) -> None:
                 problems.add(f"{path}.{file}", f'the password comes from "{env}" already')
         if (item.replication_password_env or item.replication_password_file) and not item.replication_user:
             problems.add(path, 'a replication password needs "replication_user", too')
+        if item.tls_ca is not None and item.tls == "off":
+            problems.add(f"{path}.tls_ca", 'has no effect without tls = "on" or "verify_ca"')
         for key in ("interval", "timeout", "max_lag", "apply_timeout"):
             if getattr(item, key) <= 0:
                 problems.add(f"{path}.{key}", "must be more than 0")

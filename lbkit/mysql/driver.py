@@ -510,7 +510,7 @@ def arguments_of(dsn: Dsn) -> dict[str, Any]:
         # aiomysql has a text go as Latin-1; servers know passwords as UTF-8.
         "password": password_of(dsn).encode().decode("latin-1"),
         "db": dsn.database or None,
-        "ssl": None if dsn.tls == "off" else _tls_context(dsn.tls, dsn.tls_ca),
+        "ssl": None if dsn.tls == "off" else _tls_context(dsn.tls, dsn.tls_ca, _version(dsn.tls_ca)),
     }
 
 
@@ -531,8 +531,19 @@ def password_of(dsn: Dsn) -> str:
     return dsn.password
 
 
+def _version(file: str) -> tuple[int, ...]:
+    """What changes when the file does, where one is named."""
+    if not file:
+        return ()
+    try:
+        found = Path(file).stat()
+    except OSError:  # told of when it is read
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 @lru_cache(64)
-def _tls_context(tls: Tls, ca: str) -> ssl.SSLContext:
+def _tls_context(tls: Tls, ca: str, version: tuple[int, ...]) -> ssl.SSLContext:
     """Raises ConnectFailed for a file that cannot be used."""
     try:
         context = ssl.create_default_context(cafile=ca or None)

@@ -16,6 +16,7 @@ from lbkit.mysql.etcd import Etcd
 from lbkit.mysql.etcd_lock import EtcdLock
 from lbkit.mysql.failover import Failover, FailoverOptions
 from lbkit.mysql.performer import StepLimits
+from lbkit.tls.certificates import authorities, read_file
 from lbkit.tls.client import ClientTls
 
 __all__ = ["Databases", "make_failover", "make_failovers"]
@@ -89,7 +90,14 @@ def make_failover(name: str, config: MysqlConfig) -> Failover:
     """Of one table. Raises ConfigError where a password or a certificate cannot be had."""
     path = f"mysql.{name}"
     password = _password(config.password_env, config.password_file, f"{path}.password")
-    dsns = [Dsn(server.host, server.port, config.user, password) for server in config.servers]
+    ca = ""
+    if config.tls_ca is not None:
+        authorities(config.tls_ca, f"{path}.tls_ca", read_file)
+        ca = str(config.tls_ca)
+    dsns = [
+        Dsn(server.host, server.port, config.user, password, tls=config.tls, tls_ca=ca)
+        for server in config.servers
+    ]
     replication = None
     if config.replication_user:
         where = f"{path}.replication_password"

@@ -26,6 +26,12 @@ def test_a_database_alone_is_a_configuration(tmp_path: Path) -> None:
     assert (config.failover, config.recovery_block, config.on_possible_loss) == ("auto", 300.0, "abort")
 
 
+def test_connections_that_are_secured(tmp_path: Path) -> None:
+    text = GOOD + 'tls = "verify_ca"\ntls_ca = "ca.pem"\n'
+    config = loads(text, catalog(), folder=tmp_path).mysql["main"]
+    assert (config.tls, config.tls_ca) == ("verify_ca", tmp_path / "ca.pem")
+
+
 def test_nothing_acts_unless_told_to() -> None:
     assert MysqlConfig("admin", (Address("db1", 3306),)).failover == "off"
 
@@ -43,6 +49,7 @@ def test_nothing_acts_unless_told_to() -> None:
         (('"5m"', '"5m"\npassword_env = "X"'), 'mysql.main.password_file: the password comes from "password_env"'),
         (('"5m"', '"5m"\ninterval = "0s"'), "mysql.main.interval: must be more than 0"),
         (('"5m"', '"5m"\nreplication_password_env = "X"'), 'needs "replication_user", too'),
+        (('"5m"', '"5m"\ntls_ca = "ca.pem"'), "mysql.main.tls_ca: has no effect without tls"),
         (("[mysql.main]", '[mysql.""]'), "a name must not be empty"),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -20,6 +21,7 @@ from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.tokens import PRIMARY_ONLY
 from lbkit.server import Address
 from lbkit.testing.faulty_proxy import FaultyProxy
+from tests.support.certificates import Authority
 from tests.support.databases import LivePair
 from tests.support.loops import on_both_loops, until
 from tests.support.mysql_wire import column, mysql_server, rows, usual
@@ -163,6 +165,25 @@ async def test_a_value_that_cannot_be_converted_leaves_nothing_for_the_next_stat
         assert wire.has_ended
         with pytest.raises(pymysql.MySQLError):
             await wire.query("SELECT 1")
+
+
+def test_authorities_that_were_changed_count(tmp_path: Path) -> None:
+    old, new = Authority(tmp_path), Authority(tmp_path, "new")
+    file = tmp_path / "authorities.pem"
+    dsn = Dsn("db1", tls="on", tls_ca=str(file))
+
+    def trusted() -> list[bytes]:
+        context = arguments_of(dsn)["ssl"]
+        assert arguments_of(dsn)["ssl"] is context
+        found: list[bytes] = context.get_ca_certs(binary_form=True)
+        return found
+
+    seen = []
+    for authority in (old, new):
+        file.with_suffix(".new").write_bytes(authority.ca.read_bytes())
+        file.with_suffix(".new").replace(file)
+        seen.append(trusted())
+    assert seen[0] != seen[1]
 
 
 async def test_a_wrong_password(pair: LivePair) -> None:

@@ -16,6 +16,7 @@ from lbkit.mysql.majority_lock import MajorityLock
 from lbkit.runtime import Runtime, catalog
 from lbkit.runtime.databases import Databases, make_failover, make_failovers
 from lbkit.server import Address
+from tests.support.certificates import Authority
 from tests.support.loops import until
 
 CONFIG = MysqlConfig("admin", (Address("127.0.0.1", 1),), failover="auto")
@@ -36,6 +37,16 @@ def test_a_table_becomes_a_failover(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [(dsn.user, dsn.password) for dsn in made.dsns] == [("admin", "s3cret")]
     assert (made.options.auto, made.options.on_possible_loss) == (True, "promote")
     assert "s3cret" not in repr(made.dsns)
+
+
+def test_a_table_asks_for_tls(tmp_path: Path) -> None:
+    ca = Authority(tmp_path).ca
+    (dsn,) = make_failover("main", replace(CONFIG, tls="on", tls_ca=ca)).dsns
+    assert (dsn.tls, dsn.tls_ca) == ("on", str(ca))
+    (plain,) = make_failover("main", CONFIG).dsns
+    assert (plain.tls, plain.tls_ca) == ("off", "")
+    with pytest.raises(ConfigError, match=r"mysql.main.tls_ca: .*none.pem cannot be read"):
+        make_failover("main", replace(CONFIG, tls="on", tls_ca=tmp_path / "none.pem"))
 
 
 def test_passwords_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
