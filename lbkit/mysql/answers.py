@@ -128,6 +128,7 @@ class Answer(MySQLResult):  # type: ignore[misc]  # aiomysql has no type informa
             if column is None:
                 if len(known) >= MOST_KNOWN:
                     known.clear()
+                    _heads.clear()  # they hold columns, too, each many times what it was when sent
                 column = known[data] = _column(data, connection)
             columns.append(column)
         data = connection.cut() or await connection.packet()

@@ -14,6 +14,7 @@ from lbkit.mysql.answers import read_row
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from tests.support.databases import LivePair
+from tests.support.mysql_wire import column, mysql_server, rows, usual
 
 QUERIES = [
     "SELECT 1, 1.5, 2e0, 'a', NULL, CAST('2020-01-02' AS DATE), CAST('2020-01-02 03:04:05.678' AS DATETIME(3))",
@@ -128,6 +129,25 @@ async def test_known_columns_take_bounded_memory(pair: LivePair, monkeypatch: py
         assert len(answers._columns) <= 10
         assert len(answers._heads) <= 10
     await connection.close()
+
+
+async def test_known_heads_hold_few_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "MOST_KNOWN", 10)
+    answers._columns.clear()
+    answers._heads.clear()
+
+    def answer(sql: str) -> bytes:
+        return rows([column(f"{sql}{index}".encode()) for index in range(5)], [b"1"] * 5)
+
+    async with mysql_server(lambda sql: answer(sql) if sql.startswith("many") else usual(sql)) as dsn:
+        connection = await connect(dsn, 5)
+        for number in range(30):
+            await connection.fetch(f"many{number}_")
+            held = [field for head in answers._heads.values() for field in head.fields]
+            assert (
+                len({id(field) for field in held} | {id(one[0]) for one in answers._columns.values()}) <= 15
+            )
+        connection.drop()
 
 
 def test_read_row() -> None:
