@@ -47,6 +47,7 @@ COM_RESET_CONNECTION = 0x1F
 ERROR_PACKET = 0xFF
 EOF_PACKET, EOF_PACKET_LENGTH = 0xFE, 5
 QUERY = bytes([0, COMMAND.COM_QUERY])  # the number of a first packet, and what it is
+CLEAR = "mysql_clear_password"
 QUIT_TIMEOUT = 1.0  # seconds for a goodbye; the server needs none, it only keeps its log clean
 
 # Variables then compare with columns of the database: the driver's own choice of utf8mb4_general_ci
@@ -97,6 +98,19 @@ class Wire(aiomysql.Connection):  # type: ignore[misc]  # aiomysql has no type i
         # aiomysql would go on without, and send the password.
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
             raise pymysql.err.OperationalError(2026, "the server offers no TLS, and the DSN asks for it")
+        if not self._client_auth_plugin and not self._ssl_context:
+            self._keep_secret(self._server_auth_plugin)
+
+    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        self._keep_secret(plugin_name.decode("latin-1"))
+        return await super()._process_auth(plugin_name, auth_packet)
+
+    def _keep_secret(self, plugin: str) -> None:
+        """aiomysql would do what a server asks for; MySQL's own clients have to be told that they may."""
+        if plugin == CLEAR and not self._secure and self._client_auth_plugin != CLEAR:
+            raise pymysql.err.OperationalError(
+                2059, "the server asks for the password in the clear, which needs TLS"
+            )
 
     async def open(self) -> None:
         """Connect, log in and set the session up."""

@@ -167,6 +167,15 @@ async def test_a_value_that_cannot_be_converted_leaves_nothing_for_the_next_stat
             await wire.query("SELECT 1")
 
 
+@pytest.mark.parametrize("when", ["plugin", "switch"])
+async def test_no_password_in_the_clear_for_whoever_asks(when: str) -> None:
+    async with mysql_server(**{when: b"mysql_native_password"}) as dsn:  # type: ignore[arg-type]  # two bytes
+        (await connect(dsn, 5)).drop()
+    async with mysql_server(**{when: b"mysql_clear_password"}) as dsn:  # type: ignore[arg-type]
+        with pytest.raises(ConnectFailed, match="asks for the password in the clear, which needs TLS"):
+            await connect(dsn, 5)
+
+
 def test_authorities_that_were_changed_count(tmp_path: Path) -> None:
     old, new = Authority(tmp_path), Authority(tmp_path, "new")
     file = tmp_path / "authorities.pem"

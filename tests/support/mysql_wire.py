@@ -52,23 +52,30 @@ def usual(sql: str) -> bytes:
 
 
 @asynccontextmanager
-async def mysql_server(answers: Answers = usual) -> AsyncIterator[Dsn]:
-    """Its address."""
+async def mysql_server(
+    answers: Answers = usual, plugin: bytes = b"mysql_native_password", switch: bytes = b""
+) -> AsyncIterator[Dsn]:
+    """Its address. It greets with the way *plugin* to log in, and asks for *switch* after that."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _talk(reader, writer, answers)
+        await _talk(reader, writer, answers, plugin, switch)
 
     async with Backend(talk) as address:
         yield Dsn.parse(f"mysql://app:secret@{address}/app")
 
 
-async def _talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers) -> None:
+async def _talk(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers, plugin: bytes, switch: bytes
+) -> None:
     low, high = CAPABILITIES & 0xFFFF, CAPABILITIES >> 16
     greeting = b"\x0a8.0.99\0" + struct.pack("<I", 7) + b"saltsalt\0"
     greeting += struct.pack("<HBHHB", low, 255, AUTOCOMMIT, high, 21) + bytes(10) + b"saltsaltsalt\0"
-    writer.write(packets(greeting + b"mysql_native_password\0", first=0))
+    writer.write(packets(greeting + plugin + b"\0", first=0))
     await _packet(reader)
-    writer.write(packets(OK, first=2))
+    if switch:
+        writer.write(packets(b"\xfe" + switch + b"\0" + b"salt" * 5 + b"\0", first=2))
+        await _packet(reader)
+    writer.write(packets(OK, first=4 if switch else 2))
     while True:
         command = await _packet(reader)
         if command[0] == COM_QUIT:
