@@ -18,7 +18,7 @@ from lbkit.mysql.etcd import Etcd
 from lbkit.server import Address
 from lbkit.tls.client import ClientTls
 from tests.support.certificates import Authority, client_context
-from tests.support.programs import free_port, program
+from tests.support.programs import free_ports, program
 
 __all__ = ["LiveEtcd", "running_etcd"]
 
@@ -31,8 +31,8 @@ class LiveEtcd:
     def __init__(self, folder: Path, authority: Authority | None = None) -> None:
         self._authority = authority
         self._token = ""
-        self.port = free_port(HOST)
-        peers = f"http://{HOST}:{free_port(HOST)}"
+        self.port, peer = free_ports(HOST, 2)
+        peers = f"http://{HOST}:{peer}"
         clients = f"{'https' if authority else 'http'}://{HOST}:{self.port}"
         command = [program("etcd", "etcd-server"), "--data-dir", str(folder / "etcd"), "--logger", "zap"]
         command += ["--listen-client-urls", clients, "--advertise-client-urls", clients]

@@ -16,7 +16,7 @@ from lbkit.cluster import packages
 from lbkit.cluster.report import LineReport
 from lbkit.errors import StartFailed
 
-__all__ = ["free_port", "program", "started"]
+__all__ = ["free_port", "free_ports", "program", "started"]
 
 
 def program(name: str, package: str = "") -> str:
@@ -33,9 +33,13 @@ def program(name: str, package: str = "") -> str:
 
 def free_port(host: str) -> int:
     """One that nobody listens on now."""
-    with socket.create_server((host, 0)) as sock:
-        port: int = sock.getsockname()[1]
-        return port
+    return free_ports(host, 1)[0]
+
+
+def free_ports(host: str, count: int) -> list[int]:
+    """So many different ones."""
+    with contextlib.ExitStack() as held:
+        return [held.enter_context(socket.create_server((host, 0))).getsockname()[1] for _ in range(count)]
 
 
 @contextlib.contextmanager
