@@ -39,6 +39,7 @@ Json: TypeAlias = dict[str, Any]
 READ = 64 * 1024
 MOST = 256 * 1024  # bytes of an answer
 MOST_TOLD = 300  # letters of what an answer says, in an error
+PROXY_FAILED = 502  # and above: something in between that did not reach etcd
 DEADLINE, UNAVAILABLE, UNAUTHENTICATED = 4, 14, 16  # gRPC's codes
 _TOKEN = re.compile(r"[!-~]+")
 STALE = "revision of auth store is old"  # users were changed since the token was given
@@ -136,7 +137,9 @@ class Etcd:
         text = str(told.get("message") or told.get("error") or f"status {status}")
         code = told.get("code", told.get("grpc_code"))
         text = shown(text.removeprefix("etcdserver: "), MOST_TOLD)
-        raise EtcdRefused(text, code if isinstance(code, int) else 0)
+        if isinstance(code, int):
+            raise EtcdRefused(text, code)
+        raise EtcdRefused(text, UNAVAILABLE if status >= PROXY_FAILED else 0)
 
     async def _exchange(self, server: Address, target: bytes, data: bytes) -> tuple[int, bytes]:
         reader, writer = await self._connect(server)

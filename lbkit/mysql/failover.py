@@ -257,6 +257,8 @@ class Failover:
                 self._refuse(str(error))
             except LbkitError as error:
                 log.warning("%s: %s", self.name, error)
+            except Exception:
+                log.exception("%s: a fault of lbkit; the servers are looked at again", self.name)
             if diagnosis.verdict is Verdict.PRIMARY_UNREACHABLE:
                 wait = SOON
                 self._watch.wake()

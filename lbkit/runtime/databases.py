@@ -120,6 +120,9 @@ def make_failover(name: str, config: MysqlConfig) -> Failover:
 def _etcd_lock(config: EtcdConfig, name: str, timeout: float, path: str) -> EtcdLock:
     password = _password(config.password_env, config.password_file, f"{path}.password")
     tls = None if config.tls is None else ClientTls(config.tls, f"{path}.tls")
+    # A keep-alive is sent when a third of the lease is over. A silent server is waited for twice, by the
+    # keep-alive and by the look at the key, and that must be over before four fifths are.
+    timeout = min(timeout, config.ttl / 5)
     etcd = Etcd(config.servers, timeout, user=config.user, password=password, tls=tls)
     return EtcdLock(etcd, config.key or f"lbkit/failover/{name}", int(config.ttl))
 

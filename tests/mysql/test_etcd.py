@@ -80,6 +80,7 @@ async def test_a_stream_with_one_message() -> None:
         ),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b" " * (MOST + 1), "longer than any answer of etcd"),
         (json_answer({"error": "x", "message": "etcdserver: no leader", "code": 14}, "503 x"), "no leader"),
+        (json_answer({"message": "no upstream"}, "502 x"), "no upstream"),
     ],
 )  # fmt: skip
 async def test_no_answer_from_any(answer: bytes, problem: str) -> None:

@@ -62,6 +62,25 @@ async def test_a_dead_primary_is_replaced() -> None:
     assert failover.promotions == 1
 
 
+async def test_a_fault_of_its_own_does_not_end_the_watch(caplog: pytest.LogCaptureFixture) -> None:
+    failover = Rehearsed(interval=0.01)
+    failover.see(PRIMARY, REPLICA)
+    rounds = 0
+
+    async def round_(*_: object) -> bool:
+        nonlocal rounds
+        rounds += 1
+        raise ZeroDivisionError
+
+    failover._round = round_  # type: ignore[method-assign]
+    watching = asyncio.create_task(failover._run())
+    try:
+        await until(lambda: rounds > 2)
+    finally:
+        watching.cancel()
+    assert "main: a fault of lbkit; the servers are looked at again" in caplog.text
+
+
 async def test_a_second_failover_soon_after_is_left_to_people() -> None:
     failover = Rehearsed(recovery_block=60.0)
     failover.see(PRIMARY, REPLICA)
