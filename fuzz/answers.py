@@ -50,7 +50,7 @@ class Held:
         del buffer[:end]
         self._next_seq_id = (self._next_seq_id + 1) & 0xFF
         MysqlPacket(data, self.encoding).check_error()
-        if len(data) == 5 and data[0] == 0xFE:
+        if data[0] == 0xFE and 5 <= len(data) <= 8:
             self.server_status = data[3] | data[4] << 8
         return data
 
