@@ -80,7 +80,8 @@ async def primary_has(primary: Connection, token: str) -> bool:
     """
     if primary.is_mariadb:
         # To wait for a position looks at what it got as a replica only, and at the numbers alone.
-        return GtidSet.parse(token) <= await _mariadb_held(primary)
+        wanted = GtidSet.parse(token)
+        return not wanted.is_mariadb or wanted <= await _mariadb_held(primary)
     try:
         rows = await primary.fetch("SELECT GTID_SUBSET(%s, @@GLOBAL.gtid_executed) AS has", (token,))
     except QueryFailed:

@@ -376,7 +376,7 @@ def _is_own(source: str, primary: Observation) -> bool:
 
 def _shown(found: GtidSet) -> str:
     text = str(found)
-    if not any("-" in source[8:9] for source in found.sources):
+    if found.is_mariadb:
         # MariaDB's way names the last one only.
         text = ",".join(
             f"{source}-{first}" + (f" to {last}" if last > first else "")

@@ -52,7 +52,7 @@ class GtidSet:
         """As its flavour writes it; MariaDB's as the last of each source."""
         return ",".join(
             ":".join([source, *(_run(first, last) for first, last in runs)])
-            if "-" in source[8:9] or ":" in source
+            if not _is_mariadb(source)
             else f"{source}-{runs[-1][1]}"
             for source, runs in sorted(self._sources.items())
         )
@@ -103,6 +103,11 @@ class GtidSet:
         return sum(last - first + 1 for runs in self._sources.values() for first, last in runs)
 
     @property
+    def is_mariadb(self) -> bool:
+        """Whether these are MariaDB's ids alone; the empty set is anybody's."""
+        return all(map(_is_mariadb, self._sources))
+
+    @property
     def sources(self) -> Mapping[str, Intervals]:
         """The runs of each source."""
         return dict(self._sources)
@@ -132,6 +137,11 @@ def _checked(first: int, last: int, part: str) -> tuple[int, int]:
     if not first or last > LARGEST:
         raise ValueError(f'"{part[:80]}": numbers are from 1 to {LARGEST}')
     return first, last
+
+
+def _is_mariadb(source: str) -> bool:
+    """Whether it is a domain and a server."""
+    return source.partition("-")[2].isdecimal()
 
 
 def _run(first: int, last: int) -> str:

@@ -63,6 +63,7 @@ async def test_whether_a_primary_has_a_write(pair: LivePair, router: Router, tab
             # The numbers run through all servers of a domain: it has that one, and not of that server.
             domain, _, number = token.split("-")
             assert not await primary_has(primary, f"{domain}-4711-{number}")
+            assert await primary_has(primary, "3e11fa47-71ca-11e1-9e33-c80aa9429562:7")  # it can't tell
         else:
             assert await primary_has(primary, "0-1-7")  # it can't tell
     finally:

@@ -81,6 +81,7 @@ def test_any_text_is_a_set_or_a_value_error(text: str) -> None:
         ("0-1-0", "", 0),
         ("0-1-7", "0-1-7", 7),
         ("0-1-7,0-2-9", "0-1-7,0-2-9", 16),
+        ("12345678-1-7", "12345678-1-7", 7),
     ],
 )
 def test_what_servers_write(text: str, written: str, count: int) -> None:
