@@ -9,6 +9,7 @@ Who is picked, what is tried again, and what happens to a connection afterwards 
 - The primary is asked, too, whether it has the write, unless this process wrote it there: one that stood
   still while another one was promoted goes on as if nothing had happened, and a router that has not looked
   since believes it. One that lacks the write is not read from; who else may be the primary is found out.
+  Where nobody else can be, the write was lost, or is on a server that must be made anew: then it answers.
 - What needs the primary waits for one, while there is none, up to `wait_for_primary`. A write is sent again
   only where it is known that nothing was carried out: its connection was dead before, or the server refused
   it as read-only. Once sent and not answered, never.
@@ -137,7 +138,7 @@ class Connections:
         """A connection to the primary, to be given back with `give_back`; waits for one to be there.
 
         *begin* is done on it first; what a dead connection or a read-only server makes of that is no failure
-        but a reason to look for another one. One that lacks *after* is not the primary, unless nobody has it.
+        but a reason to look for another one. One that lacks *after* is not the primary, unless that is lost.
         """
         until = self._now() + self._options.wait_for_primary
         failure: LbkitError | None = None
@@ -146,7 +147,7 @@ class Connections:
             try:
                 if connection := await self._begun(primary, begin, after):
                     return connection
-                if await self._is_lost(after):
+                if await self._is_lost(after, until):
                     after = ""
                     continue
                 error: LbkitError = _outdated(primary)
@@ -257,14 +258,24 @@ class Connections:
             held.add(after)
         return shows
 
-    async def _is_lost(self, after: str) -> bool:
-        """Whether nobody has it, by a look at everybody: then the primary's answer is as good as any."""
+    async def _is_lost(self, after: str, until: float) -> bool:
+        """Whether no other primary can have it, by a look at everybody: then the present one's answer is as
+        good as any. What is not certain is taken to be so at *until*, when all that is known says it."""
         monitor = (self._leader or self)._monitor
         if monitor is None:
             return False
+        began = self._now()
         async with deadline.bounded():
             everybody = await monitor.look()
-        return everybody and self.topology.nobody_has(after)
+        topology = self.topology
+        lost = (
+            topology.took_over(began)
+            or (everybody and topology.nobody_has(after))
+            or (self._now() >= until and topology.is_alone())
+        )
+        if lost and topology.primary:
+            self._held[topology.primary.name].add(after)  # it is not to be found out each time
+        return lost
 
     async def change(
         self,

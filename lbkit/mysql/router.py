@@ -12,10 +12,12 @@ one that has begun it, or all within a ``with router.own_writes()``; where they 
 ``after=token`` names. With ``"strong"`` all that anybody has written, which only the primary can answer.
 
 Where a former primary that only stood still goes on beside a new one, a read with a token is never answered
-by the one that lacks the write: it waits for the other one, and is an error in the end. A ``"strong"`` read
-has no token to be judged by: it shows all that was written on the server that is the primary as far as this
-process knows, and that can be the former one until it is fenced. `lbkit.mysql.failover` does that in the very
-moment in which it goes on; where not even that may be, hand over a token.
+by the one that lacks the write: it waits for the other one, and is an error in the end, unless all that is
+known speaks against there being another one: a write that was lost must not cost its user all reads. A
+``"strong"`` read has no token to be judged by: it shows all that was written on the server that is the
+primary as far as this process knows, and that can be the former one until it is fenced.
+`lbkit.mysql.failover` does that in the very moment in which it goes on; where not even that may be, hand over
+a token.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Held:
         self._added: deque[str] = deque(maxlen=MOST_ADDED)
 
     def add(self, token: str) -> None:
-        """The server has told that it has all that *token*, one that was made here, stands for."""
+        """The server has told that it has all that *token*, made here, stands for, or nobody has it."""
         self._added.append(token)
 
     def __contains__(self, token: str) -> bool:

@@ -55,8 +55,10 @@ class Member:
         self.server = Server(dsn.name, dsn.address)
         self.health = Health(rise=1, fall=FALL)
         self.writable: bool | None = None
-        self.opened_at = 0.0
+        self.opened_at = -math.inf
         """When it was seen to take writes after it had been read-only."""
+        self.stays_open = False
+        """Whether it has taken writes since, and was never down."""
         self.follows: Address | None = None
         """Whom it replicates from, or is looking for; None where it does not, or may not say."""
         self.lag: float | None = None
@@ -153,7 +155,8 @@ class Topology:
             changes.append(Change(name, "is up"))
         if member.writable is not writable:
             if writable and member.writable is False:
-                member.opened_at = now
+                member.opened_at, member.stays_open = now, True
+            member.stays_open = member.stays_open and writable
             member.writable = writable
             changes.append(Change(name, "takes writes" if writable else "is read-only"))
         return changes + self._settle(now)
@@ -164,6 +167,7 @@ class Topology:
         down = False
         for _ in range(1 if silent else FALL):
             down = member.health.observe(False, reason, now) or down
+        member.stays_open = member.stays_open and not down
         return ([Change(name, f"is down: {reason}")] if down else []) + self._settle(now)
 
     def require_primary(self) -> Member:
@@ -215,6 +219,30 @@ class Topology:
             return False
         lacking = wanted - held[self._primary] if self._primary else wanted
         return bool(lacking) and all(lacking - others == lacking for others in held.values())
+
+    def took_over(self, since: float) -> bool:
+        """Whether nobody can have replaced the primary: it was seen to replace all others, and each of them
+        was heard of last before that, or has said after *since* that it takes no writes."""
+        primary = self._primary
+        return (
+            primary is not None
+            and primary.stays_open
+            and all(
+                other.asked_at < primary.opened_at or (other.asked_at >= since and not other.writable)
+                for other in self.members
+                if other is not primary
+            )
+        )
+
+    def is_alone(self) -> bool:
+        """Whether all that is known speaks against another primary: each other server took no writes when it
+        was heard of last, or that was before the primary took over."""
+        primary = self._primary
+        return primary is not None and all(
+            other.writable is False or other.asked_at < primary.opened_at
+            for other in self.members
+            if other is not primary
+        )
 
     def everybody_has(self, token: str) -> bool:
         """Whether each server has told that it has all of *token*, those that are down before they were."""

@@ -288,3 +288,40 @@ async def test_no_read_with_a_token_is_answered_by_a_former_primary(managed_pair
     async with Failover(managed_pair.admin_dsns, HASTY) as failover:
         await until(lambda: failover.diagnosis.healthy)
     managed_pair.is_spoilt = False
+
+
+async def test_a_lost_write_does_not_make_its_users_reads_fail(managed_pair: LivePair) -> None:
+    """A primary that did not wait for its replica has it and nobody else; another one was promoted."""
+    managed_pair.is_spoilt = True
+    async with Failover(managed_pair.admin_dsns, replace(HASTY, auto=False)) as failover:
+        await until(lambda: failover.diagnosis.healthy)
+        first = str(failover.diagnosis.primary)
+    second = next(dsn.name for dsn in managed_pair.admin_dsns if dsn.name != first)
+    frozen = next(server for server in managed_pair.cluster.servers if server.name == first)
+    options = RouterOptions(monitor_interval=0.1, monitor_timeout=0.3, wait_for_primary=20)
+    async with (
+        administration(managed_pair, first) as old,
+        administration(managed_pair, second) as new,
+        Router(managed_pair.dsns, options) as router,
+    ):
+        words = dialect_of(new.is_mariadb)
+        await router.execute("CREATE TABLE IF NOT EXISTS lost (id INT PRIMARY KEY)")
+        assert await router.catch_up(10)
+        await run(new, words.detach)
+        await old.execute(words.protect(False))
+        with router.own_writes():
+            await router.execute("REPLACE INTO lost VALUES (1)")
+            await managed_pair.freeze(frozen)
+            try:
+                await run(new, words.protect(False), *words.open)
+                await until(lambda: router.status()["primary"] == second)
+                async with asyncio.timeout(5):  # while nobody can ask the one that has it
+                    assert await router.fetch_all("SELECT id FROM lost") == []
+                    await router.execute("REPLACE INTO lost VALUES (2)")
+                    assert await router.fetch_all("SELECT id FROM lost") == [{"id": 2}]
+            finally:
+                os.kill(frozen.pid, signal.SIGCONT)
+            await run(old, words.close)
+            await until(lambda: all(server["state"] == "up" for server in router.status()["servers"]))
+            async with asyncio.timeout(5):  # and while that one is a replica with an errant transaction
+                assert await router.fetch_all("SELECT id FROM lost") == [{"id": 2}]

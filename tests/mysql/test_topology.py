@@ -233,6 +233,37 @@ def test_who_has_what() -> None:
     assert not found.nobody_has("*")
 
 
+def test_whether_another_primary_is_possible() -> None:
+    found = topology()
+    found.answered("db1", True, 0.0)
+    for name in ("db2", "db3"):
+        found.answered(name, False, 0.0)
+    assert not found.took_over(0.0) and found.is_alone()  # who was there before us is not known
+    found.failed("db1", "Connection refused", False, 1.0)
+    found.answered("db2", True, 2.0)
+    found.answered("db3", False, 3.0)
+    assert found.took_over(2.0) and found.is_alone()
+    found.failed("db3", "silent", True, 4.0)
+    assert not found.took_over(4.0) and found.is_alone()
+    for now in (5.0, 6.0):
+        found.answered("db1", now < 6, now)
+        found.answered("db3", False, now)
+        assert found.require_primary().name == "db2"
+        assert found.took_over(now) is found.is_alone() is (now == 6)
+    found.failed("db2", "silent", False, 7.0)
+    found.answered("db2", True, 8.0)
+    found.answered("db1", False, 8.0)
+    found.answered("db3", False, 8.0)
+    assert not found.took_over(8.0) and found.is_alone()  # meanwhile it may have been replaced
+
+
+def test_who_was_never_heard_of_may_be_the_primary() -> None:
+    found = topology(2)
+    found.failed("db1", "silent", False, 0.0)
+    found.answered("db2", True, 0.0)
+    assert not found.took_over(0.0) and not found.is_alone()
+
+
 @pytest.mark.parametrize(
     ("seen", "reason"),
     [
