@@ -18,7 +18,7 @@ from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Observation, Reach
 from lbkit.server import Address
 
-__all__ = ["Diagnosis", "Finding", "Trouble", "Verdict", "diagnose"]
+__all__ = ["Diagnosis", "Finding", "Trouble", "Verdict", "diagnose", "foreign"]
 
 SHOWN = 200  # characters of a set of transactions that a message shows
 
@@ -100,10 +100,11 @@ def diagnose(
     primary_before: str | None = None,
     max_lag: float = 10.0,
     replaced: Collection[str] = (),
+    heard: Mapping[str, Observation] | None = None,
 ) -> Diagnosis:
     """*addresses* says by name where replicas follow a server; *max_lag* in seconds is "too far behind".
 
-    *replaced*: see `lbkit.mysql.watch.Watch`.
+    *replaced* and *heard*: see `lbkit.mysql.watch.Watch`.
     """
     by_name = {one.name: one for one in observations}
     names = {address: name for name, address in addresses.items()}
@@ -113,6 +114,9 @@ def diagnose(
     if len(writable) > 1:
         return _split(writable, observations, names, replaced)
     if writable:
+        successor = (heard or {}).get(primary_before or "")
+        if successor and writable[0].name in replaced and foreign(successor.received, writable[0]):
+            return _outdated(writable[0], successor)
         findings = tuple(_findings(writable[0], observations, names, max_lag))
         return _with_primary(writable[0], findings)
     followed = _followed(observations, names)
@@ -128,6 +132,18 @@ def _with_primary(primary: Observation, findings: tuple[Finding, ...]) -> Diagno
     reason = "; ".join(finding.text for finding in findings)
     cures = "; ".join(dict.fromkeys(finding.cure for finding in findings if finding.cure))
     return Diagnosis(Verdict.DEGRADED, primary.name, reason, cures, findings)
+
+
+def _outdated(one: Observation, successor: Observation) -> Diagnosis:
+    """The only one that takes writes was replaced while it was away, and its successor has gone since then.
+    To go on from where it stood still would lose what was written there, and keep that from coming back."""
+    text = (
+        f"{one.name} was replaced by {successor.name} while it was away, and lacks "
+        f"{foreign(successor.received, one).count} transactions of it; {successor.name} takes no writes now"
+    )
+    close = f"{dialect_of(one.is_mariadb).close} on {one.name}"
+    finding = Finding(one.name, Trouble.REPLACED, text, f"{close}, and bring {successor.name} back")
+    return Diagnosis(Verdict.SPLIT, successor.name, text, finding.cure, (finding,))
 
 
 def _split(
@@ -189,7 +205,7 @@ def _of_open(
     names = ", ".join(other.name for other in others)
     own = one.received
     for other in others:
-        own = _foreign(own, other)
+        own = foreign(own, other)
     if trouble is Trouble.MISTAKEN:
         text = f"{one.name} was opened although it replicates from {names}"
     elif trouble is Trouble.REPLACED:
@@ -320,9 +336,9 @@ def _of_replica(
 ) -> list[Finding]:
     if not one.answers:
         return [Finding(one.name, Trouble.DOWN, f"{one.name} is down: {one.reason}", f"start {one.name}")]
-    if foreign := _foreign(one.received, primary):
-        text = f"{one.name} has {foreign.count} transactions that {primary.name} lacks: {_shown(foreign)}"
-        return [Finding(one.name, Trouble.ERRANT, text, _after_closing(one, primary), foreign)]
+    if errant := foreign(one.received, primary):
+        text = f"{one.name} has {errant.count} transactions that {primary.name} lacks: {_shown(errant)}"
+        return [Finding(one.name, Trouble.ERRANT, text, _after_closing(one, primary), errant)]
     if one.link is None:
         text = f"{one.name} follows nobody"
         return [Finding(one.name, Trouble.IDLE, text, f"let it follow {primary.name}")]
@@ -346,8 +362,8 @@ def _of_replica(
     return []
 
 
-def _foreign(received: GtidSet, primary: Observation) -> GtidSet:
-    """What of *received* the primary lacks."""
+def foreign(received: GtidSet, primary: Observation) -> GtidSet:
+    """What of *received* the primary lacks, and did not write itself."""
     # Its answer may be older than the other one's, so what just came from it is not foreign.
     lacking = (received - primary.executed).sources
     return GtidSet({source: runs for source, runs in lacking.items() if not _is_own(source, primary)})

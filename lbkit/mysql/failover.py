@@ -308,6 +308,7 @@ class Failover:
             primary_before=self._primary,
             max_lag=self.options.max_lag,
             replaced=self._watch.replaced,
+            heard=self._watch.heard,
         )
         before, self._diagnosis = self._diagnosis, found
         if found.verdict in (Verdict.HEALTHY, Verdict.DEGRADED):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
+from lbkit.mysql.diagnosis import foreign
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.observation import Observation, Reach
 from lbkit.mysql.probe import Probe
@@ -25,13 +26,14 @@ SHORTEST = 0.01  # seconds between two looks at a server, whatever happens
 class Watch:
     """Looks every *interval* seconds, each for at most *timeout*, at the servers of *dsns*.
 
-    `changed` is set whenever a look said something new. `last_writable` holds by name what each server said
-    when it took writes the last time.
+    `changed` is set whenever a look said something new. `heard` holds by name what each server said when it
+    answered the last time, `last_writable` what it said when it took writes the last time.
 
     `replaced` are the servers that took writes when they were heard of last, and during whose absence another
     one began to: one of them that comes back and takes writes was only silent, and does not know that it is
-    the primary no more. Of two that were both there when the later one was opened nothing of the kind is
-    known: somebody may have opened it by mistake.
+    the primary no more. That holds while another one takes writes, or has taken some that it lacks. Of two
+    that were both there when the later one was opened nothing of the kind is known: somebody may have opened
+    it by mistake.
     """
 
     def __init__(self, dsns: Sequence[Dsn], interval: float, timeout: float) -> None:
@@ -39,12 +41,12 @@ class Watch:
         self._timeout = timeout
         self._probes = {dsn.name: Probe(dsn, timeout) for dsn in dsns}
         self._seen: dict[str, Observation] = {}
-        self._answered: dict[str, Observation] = {}
         self._silences = dict.fromkeys(self._probes, 0)
         self._wakes = {name: asyncio.Event() for name in self._probes}
         self._orders: dict[str, list[asyncio.Future[None]]] = {name: [] for name in self._probes}
         self._tasks: list[asyncio.Task[None]] = []
         self.changed = asyncio.Event()
+        self.heard: dict[str, Observation] = {}
         self.last_writable: dict[str, Observation] = {}
         self.replaced: set[str] = set()
 
@@ -100,11 +102,10 @@ class Watch:
     @property
     def away(self) -> set[str]:
         """Those that cannot be reached, and took writes when they were heard of last, or never were."""
-        answered = self._answered
         return {
             name
             for name, seen in self._seen.items()
-            if seen.reach in AWAY and (name not in answered or answered[name].writable)
+            if seen.reach in AWAY and (name not in self.heard or self.heard[name].writable)
         }
 
     async def _run(self, name: str) -> None:
@@ -141,7 +142,7 @@ class Watch:
             self._silences[one.name] = 0
         if one.answers:
             self._judge(one)
-            self._answered[one.name] = one
+            self.heard[one.name] = one
         self._seen[one.name] = one
         if before is None or _state(before) != _state(one):
             self.changed.set()
@@ -155,10 +156,10 @@ class Watch:
             self.replaced.discard(one.name)
             return
         self.last_writable[one.name] = one
-        others = [last for name, last in self._answered.items() if name != one.name]
-        if not any(last.writable for last in others):
+        others = [self.heard[name] for name in self.last_writable if name != one.name]
+        if not any(last.writable or foreign(last.received, one) for last in others):
             self.replaced.discard(one.name)
-        before = self._answered.get(one.name)
+        before = self.heard.get(one.name)
         present = any(other.answers and other.writable for other in self._seen.values())
         if not present and (before is None or not before.writable):
             self.replaced |= self.away - {one.name}

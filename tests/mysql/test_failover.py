@@ -14,6 +14,7 @@ from lbkit.mysql.dialect import dialect_of
 from lbkit.mysql.driver import connect
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.failover import Failover, FailoverOptions
+from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Link, Observation, Reach, SemiSync
 from lbkit.mysql.plan import Close, Fence, Plan
 from lbkit.server import Address
@@ -124,6 +125,49 @@ async def test_of_two_that_take_writes_the_one_is_closed_that_was_silent() -> No
     assert failover._diagnose().verdict is Verdict.SPLIT
     assert await failover.round(1.0)
     assert failover.plans == [Plan("close db1", (Fence("db1"),))]
+
+
+BOTH = GtidSet.parse(f"{'1' * 8}-{'1' * 4}-{'1' * 4}-{'1' * 4}-{'1' * 12}:1-9")
+NEW = BOTH | GtidSet.parse(f"{'2' * 8}-{'2' * 4}-{'2' * 4}-{'2' * 4}-{'2' * 12}:1-9")
+
+
+@pytest.mark.parametrize(
+    "successor",
+    [Observation("db2", Reach.REFUSED), Observation("db2", executed=NEW, received=NEW)],
+    ids=["is down", "was started anew"],
+)
+async def test_one_that_was_replaced_is_no_primary_either_while_its_successor_takes_no_writes(
+    successor: Observation,
+) -> None:
+    """Its data ends where it stood still; to go on from there loses all that was written since."""
+    failover = Rehearsed(clone=True)
+    before = replace(PRIMARY, executed=BOTH, received=BOTH)
+    failover.see(before, REPLICA)
+    failover._diagnose()
+    failover.see(replace(DEAD, reach=Reach.LOST), LOST, replace(OPEN, executed=NEW, received=NEW))
+    assert failover._diagnose().primary == "db2"
+    failover.see(successor, before)
+    diagnosis = failover._diagnose()
+    assert (diagnosis.verdict, diagnosis.primary) == (Verdict.SPLIT, "db2")
+    assert "db1 was replaced by db2 while it was away, and lacks 9 transactions" in diagnosis.reason
+    assert await failover.round(1.0)
+    assert failover.plans == [Plan("close db1", (Fence("db1"),))]
+    failover.see(replace(before, writable=False))
+    assert failover._diagnose().primary == "db2"
+    failover.see(before)
+    assert failover._diagnose().primary == "db1"  # somebody has decided it
+
+
+async def test_one_that_has_all_of_its_successor_may_be_the_primary_again() -> None:
+    """Whoever brought it back and made it the primary was not seen from here."""
+    failover = Rehearsed()
+    failover.see(replace(PRIMARY, executed=BOTH, received=BOTH), REPLICA)
+    failover._diagnose()
+    failover.see(replace(DEAD, reach=Reach.LOST), LOST, replace(OPEN, executed=NEW, received=NEW))
+    failover._diagnose()
+    failover.see(Observation("db2", Reach.REFUSED), replace(PRIMARY, executed=NEW, received=NEW))
+    assert failover._diagnose().primary == "db1"
+    assert not await failover.round(1.0)
 
 
 async def test_one_that_was_opened_by_mistake_is_closed_again() -> None:

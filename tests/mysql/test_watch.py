@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from lbkit.mysql.dsn import Dsn
+from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import Link, Observation, Reach, SemiSync
 from lbkit.mysql.watch import Watch
 from lbkit.server import Address
@@ -111,6 +112,18 @@ async def test_who_is_away_from_the_beginning_may_have_been_replaced() -> None:
     found._keep(replace(OPEN, writable=False))
     found._keep(ONE)
     assert found.replaced == set()  # it is the only one
+
+
+async def test_who_was_replaced_stays_so_while_its_successor_has_what_it_lacks() -> None:
+    written = GtidSet.parse("0-2-9")
+    found = watch(db1=Script([ONE]), db2=Script([TWO]), db3=Script([TWO]))
+    keep(found, ONE, TWO, SILENT, SILENT, replace(OPEN, received=written))
+    keep(found, replace(TWO, received=written), ONE)
+    assert found.replaced == {"db1"}
+    keep(found, replace(ONE, executed=written))  # it has followed it since
+    assert found.replaced == set()
+    keep(found, SILENT, SILENT, OPEN, TWO, replace(TWO, name="db3", received=written), ONE)
+    assert found.replaced == set()  # that one never took any
 
 
 async def test_the_end_of_a_connection_has_everybody_looked_at() -> None:
