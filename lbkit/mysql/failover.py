@@ -114,7 +114,7 @@ class Failover:
         self._since = 0.0
         self._promoted_at: float | None = None
         self._asked_at: float | None = None
-        self._repair_at = 0.0
+        self._failed = ("", 0.0)  # what could not be carried out, and when that is due again
         self._acting = asyncio.Lock()
         self._told: tuple[Verdict, str] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -278,11 +278,12 @@ class Failover:
             self.refusal = ""
             return False
         self._check_flapping(wanted, now)
-        if not wanted.promotes and now < self._repair_at:
+        purpose, due = self._failed
+        if not wanted.promotes and wanted.purpose == purpose and now < due:
             return False
-        self._repair_at = now + REPAIR_AGAIN
+        self._failed = wanted.purpose, now + REPAIR_AGAIN
         outcome = await self._locked(diagnosis, self._plan)
-        self._repair_at = 0.0
+        self._failed = ("", 0.0)
         if isinstance(outcome, str):
             self._refuse(outcome)
             return False

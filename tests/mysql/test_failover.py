@@ -38,6 +38,7 @@ class Rehearsed(Failover):
     def __init__(self, **options: Any) -> None:
         super().__init__([Dsn(name).named(name) for name in NAMES], FailoverOptions(**options))
         self.plans: list[Plan | None] = []
+        self.failing = False
 
     def see(self, *seen: Observation) -> None:
         for one in seen:
@@ -47,6 +48,8 @@ class Rehearsed(Failover):
         return await self._round(self._diagnose(), now)
 
     async def _act(self, diagnosis: object, make: Callable[[], Plan | None]) -> Plan | str:
+        if self.failing:
+            raise PromotionRefused("could not")
         made = make()
         assert made is not None
         self.plans.append(made)
@@ -193,10 +196,25 @@ async def test_a_repair_that_failed_is_not_tried_all_the_time() -> None:
     failover = Rehearsed()
     idle = Observation("db2", semi_sync=SemiSync(acknowledges=True))
     failover.see(PRIMARY, idle)
-    failover._repair_at = 10.0
+    failover.failing = True
+    with pytest.raises(PromotionRefused):
+        await failover.round(5.0)
+    failover.failing = False
     assert not await failover.round(9.0)
     assert await failover.round(11.0)
     assert [str(plan and plan.purpose) for plan in failover.plans] == ["mend db2"]
+
+
+async def test_a_repair_that_failed_keeps_nobody_from_being_closed() -> None:
+    failover = Rehearsed()
+    failover.see(PRIMARY, Observation("db2", semi_sync=SemiSync(acknowledges=True)))
+    failover.failing = True
+    with pytest.raises(PromotionRefused):
+        await failover.round(5.0)
+    failover.failing = False
+    failover.see(replace(REPLICA, writable=True))
+    assert await failover.round(5.1)
+    assert failover.plans == [Plan("close db2", (Close("db2"),))]
 
 
 def test_wrong_servers() -> None:
