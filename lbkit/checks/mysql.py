@@ -150,6 +150,8 @@ class MysqlCheck(HealthCheck):
                 connection.close()
             answered = True
         except Exception as error:  # noqa: BLE001 - see _verdict
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                self._one.takes_none(address)  # its process is gone, and would start anew read-only
             raise _verdict(error) from None
         finally:
             if not answered:

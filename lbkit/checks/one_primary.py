@@ -1,10 +1,10 @@
 """`OnePrimary`: of several servers that take writes at once, the one that is let pass.
 
 Pure. Two at once are somebody's mistake, or a former primary that was only silent and goes on. Sessions
-spread over both would make two histories. So the one that was there first stays until it takes none, or was
-not heard of twice in a row; whoever comes then is the next. It is a pool's own choice, by what its checks
-saw: it keeps sessions from a second server, and cannot tell which one is meant where both take writes already
-when the first check is made.
+spread over both would make two histories. So the one that was there first stays until it takes none, refuses
+connections, or was not heard of twice in a row; whoever comes then is the next. It is a pool's own choice, by
+what its checks saw: it keeps sessions from a second server, and cannot tell which one is meant where both
+take writes already when the first check is made.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class OnePrimary:
         return self._chosen
 
     def takes_none(self, address: Address) -> None:
-        """*address* has said that it is not the primary."""
+        """*address* has said that it is not the primary, or nothing listens there."""
         if address == self._chosen:
             self._chosen = None
 

@@ -164,3 +164,18 @@ def test_options_of_roles() -> None:
         MysqlCheckOptions(role="primary")
     with pytest.raises(ValueError, match='max_lag: is for role = "replica"'):
         MysqlCheckOptions(user="u", role="primary", max_lag=Duration(3))
+
+
+async def test_one_whose_process_is_gone_is_in_its_successors_way_no_more() -> None:
+    """It can come back only by starting anew, and servers start read-only: to wait for a second check of it
+    keeps writers from the new primary."""
+    async with Backend(sending(b"")) as address:
+        gone = Address.parse(address)
+    new = Address.parse("127.0.0.2:3306")
+    check = MysqlCheck(MysqlCheckOptions(user="lbkit", role="primary"))
+    check.passed_before(gone)
+    with pytest.raises(CheckFailed, match=f"so does {gone}"):
+        check._judged(new, True, None, None)
+    with pytest.raises(CheckFailed, match="2003"):
+        await check.probe(gone)
+    assert check._judged(new, True, None, None) == "is the primary"
