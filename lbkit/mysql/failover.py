@@ -343,7 +343,7 @@ class Failover:
 
     def _before(self, diagnosis: Diagnosis) -> Observation | None:
         """What the primary said when it took writes the last time, if it was the last to do so."""
-        if diagnosis.primary is None or self._primary not in (None, diagnosis.primary):
+        if diagnosis.primary is None or self._primary != diagnosis.primary:
             return None
         return self._watch.last_writable.get(diagnosis.primary)
 

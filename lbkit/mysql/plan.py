@@ -22,8 +22,8 @@ the candidate by what it has carried out, because what is in its relay log was a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from lbkit.errors import PromotionRefused
@@ -242,7 +242,7 @@ def plan(
         case Verdict.PRIMARY_DEAD:
             return _failover(diagnosis, observations, on_possible_loss, before)
         case Verdict.NO_PRIMARY if diagnosis.primary or any(one.answers for one in observations):
-            return _reopening(diagnosis, observations, on_possible_loss)
+            return _reopening(diagnosis, observations, on_possible_loss, before)
         case Verdict.SPLIT if diagnosis.primary:
             return _have_one(diagnosis, observations)
         case Verdict.DEGRADED:
@@ -283,45 +283,53 @@ def _failover(
     risks = possible_losses(old, observations, before)
     answering = [one for one in observations if one.answers]
     able = [one for one in answering if one.link and not _own_errant(one, observations, before)]
-    candidate = _most_advanced(able, answering)
+    aside = _aside(old, observations, before)
+    candidate = _most_advanced(able, answering, aside)
     if risks and on_possible_loss == "abort":
         raise PromotionRefused(
             f"{candidate.name} is not promoted: {'; '.join(risks)}"
             ' (on_possible_loss = "promote" takes that chance)'
         )
     receivers = [one.name for one in observations if one.answers and one.link]
-    steps = _take_over(candidate, observations, receivers)
+    steps = _take_over(candidate, observations, receivers, aside)
     undo = tuple(Receive(name) for name in receivers)
     return Plan(f"failover from {old} to {candidate.name}", tuple(steps), undo, candidate.name, tuple(risks))
 
 
 def _reopening(
-    diagnosis: Diagnosis, observations: Sequence[Observation], on_possible_loss: OnPossibleLoss
+    diagnosis: Diagnosis,
+    observations: Sequence[Observation],
+    on_possible_loss: OnPossibleLoss,
+    before: Observation | None,
 ) -> Plan:
     """All are read-only: the most advanced one is opened, the former primary where it is."""
     answering = [one for one in observations if one.answers]
     missing = [one.name for one in observations if not one.answers]
     first = sorted(answering, key=lambda one: one.name != diagnosis.primary)
-    candidate = _most_advanced(first, answering)
+    aside = _aside(str(diagnosis.primary), observations, before)
+    candidate = _most_advanced([one for one in first if one.name not in aside], answering, aside)
     risks = [f"{', '.join(missing)} cannot be asked and may have more"] if missing else []
     if risks and on_possible_loss == "abort":
         raise PromotionRefused(
             f'{candidate.name} is not opened: {risks[0]} (on_possible_loss = "promote" takes that chance)'
         )
     receivers = [one.name for one in answering if one.link and candidate.name != diagnosis.primary]
-    steps = _take_over(candidate, observations, receivers)
+    steps = _take_over(candidate, observations, receivers, aside)
     undo = tuple(Receive(name) for name in receivers)
     return Plan(f"open {candidate.name} for writing", tuple(steps), undo, candidate.name, tuple(risks))
 
 
 def _take_over(
-    candidate: Observation, observations: Sequence[Observation], receivers: Sequence[str]
+    candidate: Observation,
+    observations: Sequence[Observation],
+    receivers: Sequence[str],
+    aside: Mapping[str, GtidSet],
 ) -> Iterable[Step]:
     """Nobody receives any more; then *candidate*, which has everything, is opened and the others follow."""
     others = [one for one in observations if one.answers and one is not candidate]
     yield from (StopReceiving(name) for name in receivers)
-    if others:
-        yield Confirm(candidate.name, tuple(one.name for one in others))
+    if confirmed := tuple(one.name for one in others if one.name not in aside):
+        yield Confirm(candidate.name, confirmed)
     if candidate.link:
         yield Apply(candidate.name)
         yield Detach(candidate.name)
@@ -335,10 +343,29 @@ def _take_over(
             yield Follow(one.name, candidate.name)
 
 
-def _most_advanced(able: Sequence[Observation], all_: Sequence[Observation]) -> Observation:
-    """The first that has received all that *all_* have. Raises PromotionRefused."""
+def _aside(
+    primary: str, observations: Sequence[Observation], before: Observation | None
+) -> dict[str, GtidSet]:
+    """Who was replaced by *primary* and came back with transactions of its own, and which these are: they
+    were told and given up then. Only where *before* tells that *primary* was the last one to take writes; and
+    nobody who replicates, because that may have acknowledged something since."""
+    if before is None:
+        return {}
+    return {
+        one.name: own
+        for one in observations
+        if one.answers and one.name != primary and not (one.link and one.link.at_work)
+        if (own := _own_errant(one, observations, before))
+    }
+
+
+def _most_advanced(
+    able: Sequence[Observation], all_: Sequence[Observation], aside: Mapping[str, GtidSet]
+) -> Observation:
+    """The first that has received all that *all_* have, but for what is *aside*. Raises PromotionRefused."""
     if not able:
         raise PromotionRefused("there is no replica that could be promoted")
+    all_ = [replace(one, received=one.received - aside.get(one.name, GtidSet())) for one in all_]
     complete = [one for one in able if all(other.received <= one.received for other in all_)]
     if not complete:
         raise PromotionRefused(f"no server has all that the others have: {_differences(able, all_)}")

@@ -192,6 +192,16 @@ async def test_two_that_were_both_there_are_left_to_people() -> None:
         failover.planned()
 
 
+async def test_of_two_in_doubt_neither_counts_as_the_last_primary() -> None:
+    """Both acknowledged writes, so that what the other one has alone is not given up for one that died."""
+    failover = Rehearsed()
+    failover.see(PRIMARY, OPEN)
+    assert failover._diagnose().primary is None
+    failover.see(LOST, DEAD)
+    with pytest.raises(PromotionRefused, match="nobody saw whether db1 waited"):
+        await failover.round(1.0)
+
+
 async def test_a_repair_that_failed_is_not_tried_all_the_time() -> None:
     failover = Rehearsed()
     idle = Observation("db2", semi_sync=SemiSync(acknowledges=True))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbkit.errors import PromotionRefused
-from lbkit.mysql.diagnosis import Diagnosis, Verdict, diagnose
+from lbkit.mysql.diagnosis import Diagnosis, Trouble, Verdict, diagnose
 from lbkit.mysql.dsn import Dsn
 from lbkit.mysql.gtid import GtidSet
 from lbkit.mysql.observation import GroupMember, Observation, Reach
@@ -150,6 +150,51 @@ def test_a_replica_with_transactions_of_its_own_is_no_candidate() -> None:
     servers.nodes["s2"].executed.add((2, 99))
     with pytest.raises(PromotionRefused, match="no replica that could be promoted"):
         planned(servers, before)
+
+
+def replaced_with_a_write_of_its_own(count: int) -> tuple[Servers, Observation]:
+    """The first primary died with a write that nobody had; the second one has been at work since."""
+    servers, before = primary_killed(count)
+    servers.nodes["s1"].executed.add((1, 99))
+    made = planned(servers, before)
+    assert made is not None
+    for step in made.steps:
+        servers.carry_out(step)
+    servers.start(servers.nodes["s1"])
+    servers.write(servers.nodes["s2"], set(servers.nodes))
+    servers.replicate()
+    found = diagnose(servers.observations(), servers.addresses)
+    assert [finding.trouble for finding in found.findings][:1] == [Trouble.ERRANT]
+    return servers, servers.observe(servers.nodes["s2"])
+
+
+def test_a_former_primary_with_a_write_of_its_own_does_not_hinder_the_next_failover() -> None:
+    """What it has alone was told, and given up, when it was replaced."""
+    servers, before = replaced_with_a_write_of_its_own(3)
+    servers.kill(servers.nodes["s2"])
+    made = planned(servers, before)
+    assert made is not None and made.promotes == "s3"
+    for step in made.steps:
+        servers.carry_out(step)
+    (primary,) = servers.acknowledging()
+    assert primary.name == "s3"
+    assert servers.acknowledged <= primary.executed
+
+
+def test_a_former_primary_with_a_write_of_its_own_does_not_hinder_opening_the_present_one_again() -> None:
+    servers, before = replaced_with_a_write_of_its_own(2)
+    servers.kill(servers.nodes["s2"])
+    servers.start(servers.nodes["s2"])
+    made = planned(servers, before)
+    assert made is not None and made.promotes == "s2"
+    for step in made.steps:
+        servers.carry_out(step)
+    assert [node.name for node in servers.acknowledging()] == ["s2"]
+    # Where it is not known that the other one was replaced, its write may be an acknowledged one.
+    servers.nodes["s2"].writable = False
+    found = diagnose(servers.observations(), servers.addresses, primary_before="s2")
+    with pytest.raises(PromotionRefused, match="no server has all"):
+        plan(found, servers.observations())
 
 
 def test_replicas_that_differ() -> None:
