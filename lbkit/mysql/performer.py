@@ -180,7 +180,7 @@ class Performer:
                 await self._approach(server, source)
             case CatchUp(source=source):
                 executed = (await self._look(source)).executed
-                await self._until(server, partial(_has, executed))
+                await self._until(server, partial(_caught_up, executed))
             case Detach():
                 await self._run(server, words.detach)
             case Forget():
@@ -224,7 +224,7 @@ class Performer:
             asked = loop.time()
             try:
                 async with asyncio.timeout_at(until):
-                    await self._until(server, partial(_has, executed))
+                    await self._until(server, partial(_caught_up, executed))
             except TimeoutError:
                 self._drop(server)
                 break
@@ -367,6 +367,25 @@ class Performer:
 
 def _has(transactions: GtidSet, seen: Observation) -> bool:
     return transactions <= seen.executed
+
+
+def _caught_up(executed: GtidSet, seen: Observation) -> bool:
+    """Whether a replica has carried out what its source had, *executed*, and which it gets in order.
+
+    A MariaDB that was made from a backup knows only the last server of each domain, and not those that wrote
+    before.
+    """
+    lacking = (executed - seen.executed).sources
+    if not lacking or not seen.is_mariadb:
+        return not lacking
+    last: dict[str, int] = {}
+    for source, runs in executed.sources.items():
+        domain = source.partition("-")[0]
+        last[domain] = max(last.get(domain, 0), runs[-1][1])
+    return all(
+        source not in seen.executed.sources and runs[-1][1] < last[source.partition("-")[0]]
+        for source, runs in lacking.items()
+    )
 
 
 def _is_connected(seen: Observation) -> bool:

@@ -8,7 +8,10 @@ import pytest
 from lbkit.errors import ConnectionLost, PromotionRefused, QueryFailed
 from lbkit.mysql.driver import Connection, connect
 from lbkit.mysql.failover import Failover, FailoverOptions
-from lbkit.mysql.performer import Performer, StepLimits, step_text
+from lbkit.mysql.gtid import GtidSet
+from lbkit.mysql.observation import Observation
+from lbkit.mysql.options import RouterOptions
+from lbkit.mysql.performer import Performer, StepLimits, _caught_up, step_text
 from lbkit.mysql.plan import (
     Apply,
     Approach,
@@ -31,6 +34,7 @@ from lbkit.mysql.plan import (
 )
 from lbkit.mysql.router import Router
 from tests.support.databases import LivePair, stalled
+from tests.support.loops import until
 
 ALL: list[Step] = [
     StopReceiving("a"), Confirm("a", ("b",)), Apply("a"), Approach("a", "b"), CatchUp("a", "b"), Detach("a"),
@@ -190,6 +194,45 @@ async def test_a_mariadb_that_was_made_from_a_backup_follows_from_there(managed_
     await appears(connection, "afterwards")
     await other.close()
     await connection.close()
+
+
+def test_how_far_one_that_was_made_from_a_backup_is() -> None:
+    executed = GtidSet.parse("0-1-100,0-2-150,1-2-7")
+
+    def caught_up(text: str) -> bool:
+        return _caught_up(executed, Observation("a", is_mariadb=True, executed=GtidSet.parse(text)))
+
+    assert caught_up("0-1-100,0-2-150,1-2-7")
+    assert caught_up("0-2-150,1-2-7")
+    for behind in ("0-2-149,1-2-7", "0-2-150", "0-1-100,1-2-7", "0-1-99,0-2-150,1-2-7", ""):
+        assert not caught_up(behind)
+
+
+async def test_a_mariadb_that_was_made_from_a_backup_can_be_made_the_primary(managed_pair: LivePair) -> None:
+    """It does not know who wrote before the last one did, and had what they wrote all the same."""
+    if managed_pair.flavour == "mysql":
+        return  # a clone knows all of it
+    managed_pair.is_spoilt = True
+    async with (
+        Failover(managed_pair.admin_dsns, FailoverOptions()) as failover,
+        Router(managed_pair.dsns, RouterOptions(monitor_interval=0.1, wait_for_primary=20)) as router,
+    ):
+        await until(lambda: failover.diagnosis.healthy)
+        first = str(failover.diagnosis.primary)
+        token = (await router.execute("CREATE TABLE backed_up (id INT)")).token
+        await failover.switch()
+        await until(lambda: failover.diagnosis.healthy)
+        await router.execute("INSERT INTO backed_up VALUES (1)")
+        assert await router.catch_up(10)
+        connection = await connect(next(dsn for dsn in managed_pair.admin_dsns if dsn.name == first), 5)
+        for sql in ("STOP SLAVE", "RESET MASTER", "START SLAVE"):
+            await connection.execute(sql)
+        await connection.close()
+        await until(lambda: failover.diagnosis.healthy)
+        await failover.switch()
+        assert failover.diagnosis.primary == first
+        async with asyncio.timeout(5):
+            assert await router.fetch_all("SELECT id FROM backed_up", after=token) == [{"id": 1}]
 
 
 async def appears(connection: Connection, table: str) -> None:
