@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from errno import ECONNREFUSED
 from typing import Any
 
@@ -19,6 +20,7 @@ from lbkit.mysql.observation import Observation, Reach
 
 __all__ = ["Probe", "look"]
 
+OFFLINE_MODE = 3032  # an application's account is not let in
 RIGHT_MISSING = (1227, 1142)  # what it would show then stays unknown
 
 
@@ -46,7 +48,8 @@ class Probe:
         except TimeoutError:
             return self._failed(Reach.SILENT, f"silent for {self._timeout:g} s")
         except ConnectFailed as error:
-            return self._failed(_reach(error), _plain(error, self.dsn.name))
+            seen = self._failed(_reach(error), _plain(error, self.dsn.name))
+            return replace(seen, offline=error.code == OFFLINE_MODE)
         except ConnectionLost as error:
             return self._failed(Reach.LOST, _plain(error, self.dsn.name))
         except (LbkitError, ValueError) as error:

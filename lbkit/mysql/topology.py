@@ -55,6 +55,8 @@ class Member:
         self.server = Server(dsn.name, dsn.address)
         self.health = Health(rise=1, fall=FALL)
         self.writable: bool | None = None
+        self.offline = False
+        """Whether it said last that it lets no application in."""
         self.opened_at = -math.inf
         """When it was seen to take writes after it had been read-only."""
         self.stays_open = False
@@ -119,6 +121,8 @@ class Topology:
 
     def observed(self, seen: Observation, now: float) -> list[Change]:
         """A look at a server ended, whichever way."""
+        if seen.answers or seen.offline:
+            self._members[seen.name].offline = seen.offline
         if not seen.answers:
             return self.failed(seen.name, seen.reason, seen.reach is Reach.SILENT, now)
         if seen.offline:
@@ -235,11 +239,11 @@ class Topology:
         )
 
     def is_alone(self) -> bool:
-        """Whether all that is known speaks against another primary: each other server took no writes when it
-        was heard of last, or that was before the primary took over."""
+        """Whether all that is known speaks against another primary: each other server took no writes, or let
+        nobody in, when it was heard of last, or that was before the primary took over."""
         primary = self._primary
         return primary is not None and all(
-            other.writable is False or other.asked_at < primary.opened_at
+            other.writable is False or other.offline or other.asked_at < primary.opened_at
             for other in self.members
             if other is not primary
         )

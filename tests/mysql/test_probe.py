@@ -81,6 +81,22 @@ async def test_a_server_that_lives_and_refuses(pair: LivePair) -> None:
     assert "Access denied" in seen.reason
 
 
+async def test_one_that_was_fenced_lets_no_application_in(managed_pair: LivePair) -> None:
+    if managed_pair.flavour == "mariadb":
+        return  # it has no offline mode
+    admin = await connect(Dsn.parse(managed_pair.replica.admin_dsn), 5)
+    probe = Probe(Dsn.parse(managed_pair.replica.dsn), 5, whole=False)
+    try:
+        for mode, reach in (("OFF", Reach.ANSWERS), ("ON", Reach.DENIED)):
+            await admin.execute(f"SET GLOBAL offline_mode={mode}")
+            seen = await probe.look()
+            assert (seen.reach, seen.offline) == (reach, mode == "ON")
+    finally:
+        await admin.execute("SET GLOBAL offline_mode=OFF")
+        await probe.close()
+        await admin.close()
+
+
 async def test_without_a_connection_nothing_ends() -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

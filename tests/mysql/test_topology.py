@@ -257,6 +257,19 @@ def test_whether_another_primary_is_possible() -> None:
     assert not found.took_over(8.0) and found.is_alone()  # meanwhile it may have been replaced
 
 
+def test_a_former_primary_that_was_fenced_is_none() -> None:
+    found = whole()
+    found.failed("db1", "silent", False, 1.0)
+    found.answered("db2", True, 2.0)
+    found.answered("db1", True, 3.0)  # it goes on
+    assert not found.is_alone()
+    found.observed(Observation("db1", Reach.DENIED, "in offline mode", offline=True), 4.0)
+    found.observed(Observation("db1", Reach.SILENT), 5.0)
+    assert found.is_alone()
+    found.observed(Observation("db1", writable=True), 6.0)
+    assert not found.is_alone()
+
+
 def test_who_was_never_heard_of_may_be_the_primary() -> None:
     found = topology(2)
     found.failed("db1", "silent", False, 0.0)
