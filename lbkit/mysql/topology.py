@@ -59,8 +59,10 @@ class Member:
         """Whether it said last that it lets no application in."""
         self.opened_at = -math.inf
         """When it was seen to take writes after it had been read-only."""
+        self.open_at = -math.inf
+        """When it was seen to take writes last."""
         self.stays_open = False
-        """Whether it has taken writes since, and was never down."""
+        """Whether it has taken writes ever since `opened_at`, and was never down."""
         self.follows: Address | None = None
         """Whom it replicates from, or is looking for; None where it does not, or may not say."""
         self.lag: float | None = None
@@ -154,6 +156,8 @@ class Topology:
         member = self._members[name]
         member.lag, member.follows = 0.0 if writable else lag, follows
         member.position, member.is_mariadb, member.asked_at = position, is_mariadb, now
+        if writable:
+            member.open_at = now
         changes = []
         if member.health.observe(True, "answers", now):
             changes.append(Change(name, "is up"))
@@ -225,14 +229,14 @@ class Topology:
         return bool(lacking) and all(lacking - others == lacking for others in held.values())
 
     def took_over(self, since: float) -> bool:
-        """Whether nobody can have replaced the primary: it was seen to replace all others, and each of them
-        was heard of last before that, or has said after *since* that it takes no writes."""
+        """Whether nobody can have replaced the primary: it was seen to replace all others, of which none took
+        writes any more, and each was heard of last before that, or has answered after *since*."""
         primary = self._primary
         return (
             primary is not None
             and primary.stays_open
             and all(
-                other.asked_at < primary.opened_at or (other.asked_at >= since and not other.writable)
+                other.open_at < primary.opened_at and not primary.opened_at <= other.asked_at < since
                 for other in self.members
                 if other is not primary
             )
