@@ -208,7 +208,8 @@ class _MySQL(Dialect):
     start_replication = "START REPLICA"
     detach = "STOP REPLICA"
     forget = "RESET REPLICA ALL"
-    close = "SET GLOBAL super_read_only=ON"
+    # The second alone does nothing where an opening came in between and left it on, and the first one off.
+    close = "SET GLOBAL read_only=ON, GLOBAL super_read_only=ON"
     open = ("SET GLOBAL offline_mode=OFF", "SET GLOBAL super_read_only=OFF", "SET GLOBAL read_only=OFF")
     shut_out = "SET GLOBAL offline_mode=ON"
     _io, _sql, _lag = "Replica_IO_Running", "Replica_SQL_Running", "Seconds_Behind_Source"

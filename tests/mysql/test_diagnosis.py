@@ -110,7 +110,7 @@ def test_one_that_still_replicates_was_opened_by_mistake() -> None:
         "s1 and s2 take writes at the same time; s2 was opened although it replicates from s1; "
         "s1 has all that it has"
     )
-    assert found.to_do == "SET GLOBAL super_read_only=ON on s2"
+    assert found.to_do == "SET GLOBAL read_only=ON, GLOBAL super_read_only=ON on s2"
     assert split(servers, "s1").primary == "s1"  # whatever was seen before
     servers.nodes["s2"].receiving = False  # it looks for its source, or its applier runs
     assert split(servers).primary == split(servers, "s1").primary == "s1"
@@ -122,7 +122,7 @@ def test_what_was_written_there_is_named_with_what_to_do_about_it() -> None:
     (finding,) = split(servers).findings
     assert (finding.trouble, finding.errant and finding.errant.count) == (Trouble.MISTAKEN, 1)
     assert "it has 1 transactions that s1 lacks: 00000002-" in finding.text
-    assert "SET GLOBAL super_read_only=ON on s2, then look at them" in finding.cure
+    assert "SET GLOBAL read_only=ON, GLOBAL super_read_only=ON on s2, then look at them" in finding.cure
     assert "clone s2 from s1" in finding.cure
 
 
@@ -130,7 +130,10 @@ def test_two_that_were_both_there_and_follow_nobody_are_left_in_doubt() -> None:
     found = split(opened(detached=True))
     assert found.primary is None
     assert "nothing is changed" in found.to_do
-    assert "(SET GLOBAL super_read_only=ON on s1, or SET GLOBAL super_read_only=ON on s2)" in found.to_do
+    assert (
+        "(SET GLOBAL read_only=ON, GLOBAL super_read_only=ON on s1, or SET GLOBAL read_only=ON, GLOBAL super_read_only=ON on s2)"
+        in found.to_do
+    )
 
 
 def test_two_that_follow_one_another_are_left_in_doubt() -> None:

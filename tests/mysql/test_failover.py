@@ -186,7 +186,10 @@ async def test_two_that_were_both_there_are_left_to_people() -> None:
     assert not await failover.round(1.0)
     status = failover.status()
     assert (status["verdict"], status["primary"], failover.plans) == ("split roles", None, [])
-    assert "SET GLOBAL super_read_only=ON on db1, or SET GLOBAL super_read_only=ON on db2" in status["to_do"]
+    assert (
+        "SET GLOBAL read_only=ON, GLOBAL super_read_only=ON on db1, or SET GLOBAL read_only=ON, GLOBAL super_read_only=ON on db2"
+        in status["to_do"]
+    )
     assert [bool(server["findings"]) for server in status["servers"]] == [True, True]
     with pytest.raises(PromotionRefused, match="split roles: .*; to do: who is meant to is in doubt"):
         failover.planned()
