@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lbkit.bench import contenders
 from lbkit.bench.contenders import Contender, find_program, select, server, started
 from lbkit.bench.usage import members
 from lbkit.cluster import packages
@@ -145,3 +149,19 @@ def test_one_that_ends_is_noticed_and_its_children_are_ended(tmp_path: Path) -> 
     wait_until(lambda: not members(route.group), what="the end of its child")
     with pytest.raises(ProcessLookupError):
         os.killpg(route.group, 0)
+
+
+def test_a_ctrl_c_while_a_process_starts_leaves_none_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes when the process runs, and before anybody knows it."""
+    begun: list[subprocess.Popen[bytes]] = []
+
+    class Interrupted(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            begun.append(self)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt), contenders._running(["sleep", "60"], subprocess.DEVNULL):
+        pytest.fail("it goes on")
+    assert begun[0].returncode == -signal.SIGKILL
