@@ -40,6 +40,11 @@ STATEMENTS = {
         "ON u.id = o.user_id WHERE o.state IN ('open', 'paid') AND o.created > NOW() "
         "ORDER BY o.created DESC LIMIT 50"
     ),
+    "SELECT with a comment": (
+        "SELECT o.id, o.created, o.total, u.name FROM orders o JOIN users u ON u.id = o.user_id "
+        "WHERE o.state IN ('open', 'paid') AND o.total > 100 ORDER BY o.id "
+        "/*controller='index',framework='django%%3A5'*/"
+    ),
     "SELECT … FOR UPDATE": (
         "SELECT o.id, o.created, o.total, u.name FROM orders o JOIN users u ON u.id = o.user_id "
         "WHERE o.state IN ('open', 'paid') AND u.country = 'DE' AND o.total > 100 "
