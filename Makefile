@@ -31,7 +31,7 @@ up:
 	@exec $(BIN)/python -m lbkit up $(ARGS)
 
 test: lint
-	@$(BIN)/python -m pytest --numprocesses 4 --dist loadgroup $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup $(ARGS)
 
 lint:
 	@sh setup.sh test lint
