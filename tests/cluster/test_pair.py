@@ -63,7 +63,7 @@ async def test_data_ports_and_passwords_are_kept(tmp_path: Path, program: Server
 
     started = asyncio.get_running_loop().time()
     async with DatabaseCluster(folder, program=program, report=LineReport()) as cluster:
-        assert asyncio.get_running_loop().time() - started < 5
+        assert asyncio.get_running_loop().time() - started < 10
         assert [(server.name, server.role, server.dsn) for server in cluster.servers] == first
         async with asyncio.timeout(10):
             while await rows_on(cluster, "mysql2") != [{"id": 7}]:
