@@ -40,7 +40,9 @@ _CALLABLE = frozenset(name.encode() for name in CALLABLE)
 _MORE = frozenset(
     form.encode() for word in MORE_THAN_READS for form in (word, f".{word}", f"{word}.", f".{word}.")
 )
+_LOCKING = {"FOR UPDATE": {b"FOR", b"UPDATE"}, "FOR SHARE": {b"FOR", b"SHARE"}}
 _VERBS = {verb.encode(): verb for verb in ("SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE")}
+_LONGEST_VERB = len("REPLACE ")
 
 
 def plain_form(sql: str) -> str:
@@ -68,19 +70,19 @@ def plain_form(sql: str) -> str:
         return ""  # one of `words.ONE_SERVERS`, maybe
     if text.find(b".NEXTVAL") >= 0 or text.find(b".CURRVAL") >= 0:
         return ""  # a sequence, under MariaDB's sql_mode ORACLE
-    if b"'" in text or b"`" in text or b'"' in text:
+    if text.find(b"'") >= 0 or text.find(b"`") >= 0 or text.find(b'"') >= 0:
         text = _without_quoted(text)
-        if b"'" in text:
+        if text.find(b"'") >= 0:
             return ""
     if not text.isascii() or text.find(b"..") >= 0:
         return ""
-    if b";" in text:
+    if text.find(b";") >= 0:
         text = text.rstrip(b"; ")
         if b";" in text:
             return ""
     if text[:1] == b" " or text[:1] == b"(":
         text = text.lstrip(b" (")
-    verb = _VERBS.get(text.partition(b" ")[0], "")
+    verb = _VERBS.get(text[:_LONGEST_VERB].partition(b" ")[0], "")
     if verb == "SELECT":
         return _read(text)
     if not verb or b"_LOCK" in text or b"LAST_INSERT_ID" in text:
@@ -93,20 +95,20 @@ def _without_one_comment(text: bytes) -> bytes:
     tools add; else empty. It begins outside of what is quoted, because before it one kind of quotes pairs."""
     before, _, rest = text.partition(b"/*")
     inside, end, after = rest.partition(b"*/")
-    if not end or inside[:1] == b"!" or inside[:2] == b"M!" or after.find(b"/*") >= 0:
+    if not end or inside.startswith((b"!", b"M!")):
         return b""
     singles, doubles, ticks = before.count(b"'"), before.count(b'"'), before.count(b"`")
     if (singles | doubles | ticks) & 1 or (singles > 0) + (doubles > 0) + (ticks > 0) > 1:
         return b""
-    return b"%b %b" % (before, after)
+    return b" ".join((before, after))
 
 
 def _without_quoted(text: bytes) -> bytes:
     """*text* with a word for each string and quoted name; where quotes do not pair there is a ' in it."""
-    if b'"' in text or (b"`" in text and b"'" in text):
+    if text.find(b'"') >= 0 or (text.find(b"`") >= 0 and text.find(b"'") >= 0):
         text = _QUOTED.sub(b" $ ", text)
         return b"'" if b"`" in text or b'"' in text else text
-    pieces = text.split(b"`" if b"`" in text else b"'")
+    pieces = text.split(b"`" if text.find(b"`") >= 0 else b"'")
     return b" $ ".join(pieces[::2]) if len(pieces) & 1 else b"'"
 
 
@@ -122,12 +124,14 @@ def _read(text: bytes) -> str:
     form = "SELECT"
     more = _MORE.intersection(text.translate(_TO_WORDS).split())
     if more:
-        lock = b"UPDATE" if b"UPDATE" in more else b"SHARE"
-        if more != {b"FOR", lock} or text.count(b" FOR ") != 1 or b" FOR %b " % lock not in text + b" ":
+        form = "FOR UPDATE" if b"UPDATE" in more else "FOR SHARE"
+        at = text.find(b" FOR ")
+        if at < 0 or more != _LOCKING[form] or text.find(b" FOR ", at + 4) >= 0:
             return ""
-        if b"_LOCK" in text or b"LAST_INSERT_ID" in text or b".FOR" in text.replace(b" ", b""):
+        if text[at + 5 :].partition(b" ")[0] not in more or text[:at].rstrip()[-1:] == b".":
             return ""
-        form = f"FOR {lock.decode()}"
+        if text.find(b".FOR") >= 0 or text.find(b"_LOCK") >= 0 or text.find(b"LAST_INSERT_ID") >= 0:
+            return ""
     pieces = text.split(b"(")
     del pieces[-1]
     for piece in pieces:
